@@ -1,0 +1,265 @@
+"""A fitted law as plain data: numbers with intervals, what a FLOP budget buys, the prediction.
+
+In: what a fitter found. Out: values that print, save as JSON and answer `loss(n, d)` and
+`predict(budget)` by asking the fitter's law.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+import attrs
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flops_fit_core.data.runs import Runs
+from flops_fit_core.errors import CountError, FitError, InputError
+
+if TYPE_CHECKING:
+    from flops_fit_core.stages import Fitter
+
+Floats = NDArray[np.float64]
+
+
+@attrs.frozen(kw_only=True)
+class Estimate:
+    """A number with its interval at the fit's confidence; ``float()`` gives the number.
+
+    Attributes:
+        value: the estimate.
+        low, high: the interval; for predictions it holds sampling and model error together.
+        stderr: standard deviation of the bootstrap draws.
+        sampling_low, sampling_high: for predictions, the part that comes of sampling alone.
+    """
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+    stderr: float | None = None
+    sampling_low: float | None = None
+    sampling_high: float | None = None
+
+    def __float__(self) -> float:
+        return self.value
+
+
+def _array(values: ArrayLike) -> Floats:
+    return np.array(values, dtype=np.float64)
+
+
+@attrs.frozen(kw_only=True)
+class CostModel:
+    """C as a function of N and D: FLOPs per unit of data times D.
+
+    Either ``6N`` for every N, or a table of measured FLOPs per token: exact at the measured sizes, a
+    power law between two of them, and beyond them the power law through all.
+
+    Attributes:
+        name: ``"6nd"``, or ``"measured"``.
+        n_params: measured sizes, ascending, shape (k,); empty for ``6nd``.
+        flops_per_token: their FLOPs per unit of data, shape (k,).
+    """
+
+    name: str = "6nd"
+    n_params: Floats = attrs.field(factory=list, converter=_array, eq=attrs.cmp_using(eq=np.array_equal))
+    flops_per_token: Floats = attrs.field(factory=list, converter=_array, eq=attrs.cmp_using(eq=np.array_equal))
+
+    @classmethod
+    def six_nd(cls) -> Self:
+        """C = 6·N·D (Kaplan et al. 2020, arXiv 2001.08361, section 2.1)."""
+        return cls()
+
+    @classmethod
+    def measured(cls, n_params: ArrayLike, flops_per_token: ArrayLike) -> Self:
+        """Make the model from measured sizes, in any order; equal N are averaged.
+
+        Raises:
+            CountError: no finite positive pair is given.
+        """
+        n, f = np.atleast_1d(_array(n_params)), np.atleast_1d(_array(flops_per_token))
+        ok = np.isfinite(n) & np.isfinite(f) & (n > 0) & (f > 0)
+        if not ok.any():
+            raise CountError("a measured cost model needs at least one size with N > 0 and FLOPs per token > 0")
+        sizes, rows = np.unique(n[ok], return_inverse=True)
+        log_f = np.bincount(rows, np.log(f[ok])) / np.bincount(rows)
+        return cls(name="measured", n_params=sizes, flops_per_token=np.exp(log_f))
+
+    @classmethod
+    def from_runs(cls, runs: Runs) -> Self:
+        """Make the model from the runs' own FLOPs and D; 6ND where they have none."""
+        if runs.flops is None or not np.isfinite(runs.flops).any():
+            return cls.six_nd()
+        return cls.measured(runs.n_params, runs.flops / runs.n_tokens)
+
+    def per_token(self, n_params: ArrayLike) -> Floats:
+        """FLOPs per unit of data for N parameters, any shape."""
+        n = np.asarray(n_params, dtype=np.float64)
+        if len(self.n_params) == 0:
+            return np.asarray(6.0 * n)
+        x, y = np.log(self.n_params), np.log(self.flops_per_token)
+        slope = float(np.polyfit(x, y, 1)[0]) if len(x) > 1 else 1.0
+        log_n = np.log(n)
+        inside = np.interp(log_n, x, y)
+        beyond = np.minimum(log_n - x[0], 0.0) + np.maximum(log_n - x[-1], 0.0)
+        return np.asarray(np.exp(inside + slope * beyond))
+
+    def flops(self, n_params: ArrayLike, n_tokens: ArrayLike) -> Floats:
+        """C of training N parameters on D units of data, FLOPs."""
+        return np.asarray(self.per_token(n_params) * np.asarray(n_tokens, dtype=np.float64))
+
+    def tokens(self, n_params: ArrayLike, budget: ArrayLike) -> Floats:
+        """D that the budget C buys for N parameters."""
+        return np.asarray(np.asarray(budget, dtype=np.float64) / self.per_token(n_params))
+
+
+@attrs.frozen(kw_only=True)
+class Excluded:
+    """A run (by its label) or a budget that a fit left out or flagged, and why."""
+
+    run: str
+    reason: str
+    used: bool = False
+
+
+@attrs.frozen(kw_only=True)
+class ModelError:
+    """How wrong the law itself may be: half-widths of the interval per unit of ln(C / C_max).
+
+    Attributes:
+        loss: relative half-width of the loss.
+        n_params: half-width of ln N_opt.
+        source: where the two numbers come from, in words.
+    """
+
+    loss: float
+    n_params: float
+    source: str
+
+
+@attrs.frozen(kw_only=True)
+class Prediction:
+    """What a budget buys, by a fitted law.
+
+    Attributes:
+        compute_budget: C, FLOPs.
+        n_params: compute-optimal N.
+        n_tokens: compute-optimal D, units of data; cost(N)·D = C.
+        loss: the loss to expect there.
+        size: nearest value of the size parameter that the constructor accepts, where it is known.
+        extrapolation: `compute_budget` over the largest budget that was fitted.
+    """
+
+    compute_budget: float
+    n_params: Estimate
+    n_tokens: Estimate
+    loss: Estimate
+    size: Any = None
+    extrapolation: float
+
+    @property
+    def tokens_per_param(self) -> float:
+        """D / N at the optimum."""
+        return self.n_tokens.value / self.n_params.value
+
+
+@attrs.frozen(kw_only=True)
+class Fit:
+    """A fitted law, plain data: a fit read from JSON answers as the one that was saved.
+
+    Attributes:
+        fitter: the fitter's name, by which a loaded fit finds its formula again.
+        params: the law's parameters and derived exponents, each with its interval.
+        cost: C as a function of N and D.
+        confidence: of every interval, such as 0.9.
+        draws: the bootstrap's parameters by name, each of shape (bootstrap,); empty without one.
+        objective: value of the objective at the fit.
+        converged: whether the optimizer's own criterion was met.
+        gradient_norm: norm of the scaled gradient at the fit.
+        n_used: runs that were fitted.
+        excluded: runs and budgets left out or flagged, each with its reason.
+        hold_out: errors of rolling hold-out, by name; empty where it could not be done.
+        model_error: how wrong the law's form may be, or ``None`` where the fitter does not say.
+        largest_budget: the largest C among the fitted runs.
+        formula: the law in words.
+        notes: what a reader must know: unidentified parameters, no interval, …
+        details: the fitter's own tables, plain JSON values, for reporters that know it.
+        law: the fitter object; found again by name where it is not at hand.
+    """
+
+    fitter: str
+    params: Mapping[str, Estimate]
+    cost: CostModel = attrs.field(factory=CostModel)
+    confidence: float = 0.9
+    draws: Mapping[str, Floats] = attrs.field(factory=dict, repr=False, eq=False)
+    objective: float = 0.0
+    converged: bool = True
+    gradient_norm: float | None = None
+    n_used: int = 0
+    excluded: tuple[Excluded, ...] = ()
+    hold_out: Mapping[str, float] = attrs.field(factory=dict)
+    model_error: ModelError | None = None
+    largest_budget: float | None = None
+    formula: str = ""
+    notes: tuple[str, ...] = ()
+    details: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    law: Fitter | None = attrs.field(default=None, repr=False, eq=False)
+
+    @property
+    def values(self) -> dict[str, float]:
+        """The parameters as plain numbers."""
+        return {name: estimate.value for name, estimate in self.params.items()}
+
+    def _law(self) -> Fitter:
+        if self.law is not None:
+            return self.law
+        from flops_fit_core.registry import default_registry
+
+        return default_registry().make("fitter", self.fitter)  # type: ignore[no-any-return]
+
+    def loss(self, n_params: ArrayLike, n_tokens: ArrayLike) -> Any:
+        """Loss of N parameters after D units of data; arrays broadcast, two numbers give a float.
+
+        Raises:
+            FitError: this fitter has no law of N and D (``isoflop`` and ``envelope`` have not).
+        """
+        law = self._law()
+        if not hasattr(law, "loss"):
+            raise FitError(f"fitter {self.fitter!r} describes only the optimum, not L(N, D): use 'surface' for it")
+        n, d = np.asarray(n_params, dtype=np.float64), np.asarray(n_tokens, dtype=np.float64)
+        if not (np.all(n > 0) and np.all(d > 0)):
+            raise InputError("N and D must be positive numbers")
+        answer = np.asarray(law.loss(self.values, n, d))
+        return float(answer) if answer.ndim == 0 else answer
+
+    def predict(self, compute_budget: float) -> Prediction:
+        """Compute-optimal N, D and loss for a budget in FLOPs, with intervals.
+
+        Raises:
+            InputError: the budget is not a positive finite number.
+        """
+        from flops_fit_core.predict import predict
+
+        return predict(self, self._law(), compute_budget)
+
+    def summary(self) -> str:
+        """The fit as text: parameters, intervals, points used, hold-out errors, the formula."""
+        from flops_fit_core.predict import summary
+
+        return summary(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values from which `from_dict` makes the same fit."""
+        from flops_fit_core.serial import to_plain
+
+        return to_plain(self)  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """Read what `to_dict` wrote."""
+        from flops_fit_core.serial import from_plain
+
+        return from_plain(plain, cls)
+
+    def __str__(self) -> str:
+        return self.summary()

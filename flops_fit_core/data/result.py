@@ -1,0 +1,116 @@
+"""The whole study: plan, records, fits, what to doubt, and the table that people came for.
+
+In: everything a sweep made. Out: `Result`, which prints as its table and diagnostics, predicts,
+plots and reports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from flops_fit_core.data.fit import CostModel, Fit, Prediction
+from flops_fit_core.data.plan import Plan
+from flops_fit_core.data.runs import RunRecord, Runs
+from flops_fit_core.errors import FitError
+from flops_fit_core.text import html_table, markdown_table
+
+if TYPE_CHECKING:
+    from flops_fit_core.study import Study
+
+
+@attrs.frozen(kw_only=True)
+class Diagnostic:
+    """Something to doubt about a result, in plain words.
+
+    Attributes:
+        kind: a short fixed name, such as ``"edge"`` or ``"extrapolation"``.
+        message: what was seen, with its numbers, and what to do about it.
+    """
+
+    kind: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.message}"
+
+
+@attrs.frozen(kw_only=True)
+class Report:
+    """What a reporter made.
+
+    Attributes:
+        text: to be printed.
+        figures: figures by name, as the reporter's library has them.
+        files: what was written.
+    """
+
+    text: str = ""
+    figures: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    files: tuple[Path, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Table:
+    """A table of text that prints as Markdown and shows as HTML in a notebook.
+
+    Attributes:
+        head: column titles.
+        rows: cells as text.
+        data: the numbers behind them, one mapping a row.
+    """
+
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    data: tuple[Mapping[str, Any], ...] = attrs.field(default=(), repr=False)
+
+    def __str__(self) -> str:
+        return markdown_table(self.head, self.rows)
+
+    def _repr_html_(self) -> str:
+        return html_table(self.head, self.rows)
+
+    def to_pandas(self) -> Any:
+        """The numbers as a ``pandas.DataFrame`` (needs pandas)."""
+        import pandas as pd
+
+        return pd.DataFrame([dict(row) for row in self.data])
+
+
+@attrs.frozen(kw_only=True)
+class Result:
+    """The whole study.
+
+    Attributes:
+        workload: the workload's name.
+        plan: every run of the study, trained now or before.
+        records: what came of them.
+        runs: the same as a table.
+        fits: the fits that could be made, in the order of the fitters.
+        diagnostics: what to doubt.
+        cost: C as a function of N and D, as measured.
+        data_unit: what D counts.
+        output_dir: where it is stored.
+        plugins: names and versions of the plugins that made it.
+        study: the live study (model, counter, reporter) where there is one; not saved.
+    """
+
+    workload: str
+    plan: Plan
+    records: tuple[RunRecord, ...]
+    runs: Runs = attrs.field(repr=False)
+    fits: tuple[Fit, ...] = ()
+    diagnostics: tuple[Diagnostic, ...] = ()
+    cost: CostModel = attrs.field(factory=CostModel, repr=False)
+    data_unit: str = "tokens"
+    output_dir: Path | None = None
+    plugins: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    study: Study | None = attrs.field(default=None, repr=False, eq=False)
+
+    @property
+    def fit(self) -> Fit | None:
+        """The first fit, which gives the answer; ``None`` with the reason in `diagnostics`."""
+        return self.fits[0] if self.fits else None

@@ -1,0 +1,18 @@
+"""Fitters: the additive surface, IsoFLOP parabolas and their kin, polished through lmfit."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flops_fit_core.hookspecs import hookimpl
+from flops_fit_core.lazy import LazyFactory, lazy_attributes
+
+__getattr__ = lazy_attributes(__name__, {"SurfaceFitter": "surface", "IsoFlopFitter": "isoflop"})
+
+
+@hookimpl
+def flops_fit_fitters() -> Mapping[str, Callable[..., Any]]:
+    """Offer ``surface`` and ``isoflop``."""
+    return {
+        "surface": LazyFactory("flops_fit_lmfit.surface:SurfaceFitter"),
+        "isoflop": LazyFactory("flops_fit_lmfit.isoflop:IsoFlopFitter"),
+    }
