@@ -1,0 +1,118 @@
+"""The global fit of the additive law to a few dozen or a few thousand runs, in milliseconds.
+
+In: N, D and loss as arrays, an objective, run weights. Out: parameters, and whether they are the
+minimum: started in every valley of a grid (`varpro`), each polished by Newton (`newton`).
+"""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flops_fit_core.errors import FitError, InputError
+from flops_fit_lmfit.newton import minimise
+from flops_fit_lmfit.objective import Objective
+from flops_fit_lmfit.varpro import starts
+
+Floats = NDArray[np.float64]
+
+TUNING = 1.345  # Huber's delta in standard deviations: 95 % efficient where the noise is normal (Huber 1981)
+SMALLEST_SIGMA = 1e-6
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class AdditiveFit:
+    """One fit of the additive law.
+
+    Attributes:
+        params: E, A, B, alpha, beta.
+        objective: the minimum: a sum over runs.
+        converged: whether a further Newton step promises no decrease.
+        gradient_norm: root of the relative decrease that a further Newton step promises.
+        delta: Huber's delta that was used.
+        theta: the centred coordinates, shape (5,).
+        problem: what was minimised.
+    """
+
+    params: dict[str, float]
+    objective: float
+    converged: bool
+    gradient_norm: float
+    delta: float
+    theta: Floats
+    problem: Objective
+
+
+def fit_additive(
+    n: ArrayLike,
+    d: ArrayLike,
+    loss: ArrayLike,
+    weights: ArrayLike | None = None,
+    objective: str = "log_huber",
+    delta: float | str = 1e-3,
+    scale: ArrayLike | None = None,
+) -> AdditiveFit:
+    """Fit E, A, B, alpha, beta at the global optimum of the objective.
+
+    Args:
+        n: N of the runs, shape (k,).
+        d: D in units of data, shape (k,).
+        loss: the runs' losses, shape (k,).
+        weights: factors of the runs' terms of the objective, shape (k,); ``None``: ones.
+        objective: ``log_huber``, ``log_mse``, ``lin_huber`` or ``lin_mse``; a sum over runs.
+        delta: Huber's delta; ``"adaptive"``: 1.345 robust standard deviations of the residuals.
+        scale: factors of the runs' residuals, shape (k,); ``None``: ones.
+
+    Raises:
+        FitError: fewer runs than parameters, or values that are not positive finite numbers.
+    """
+    columns = [np.array(values, dtype=np.float64).reshape(-1) for values in (n, d, loss)]
+    if len(columns[0]) < 5:
+        raise FitError(f"{len(columns[0])} runs for the law's five parameters: at least five are needed")
+    if not all(np.all(np.isfinite(column) & (column > 0)) for column in columns):
+        raise FitError("N, D and loss must be positive finite numbers in every run that is fitted")
+    w = np.ones(len(columns[0])) if weights is None else np.array(weights, dtype=np.float64).reshape(-1)
+    s = None if scale is None else np.array(scale, dtype=np.float64).reshape(-1)
+    problem = Objective(n=columns[0], d=columns[1], loss=columns[2], kind=objective, delta=first_delta(delta), scale=s)
+    theta, found = _best(problem, starts(problem, w), w)
+    if delta == "adaptive":
+        for _ in range(4):
+            problem = attrs.evolve(problem, delta=TUNING * robust_sigma(problem.residuals(theta[None])[0]))
+            theta, found = _best(problem, theta[None], w)
+        theta, found = _best(problem, np.concatenate([theta[None], starts(problem, w)]), w)
+    value, decrease, converged = found
+    return AdditiveFit(
+        params={name: float(problem.params(theta)[name]) for name in ("E", "A", "B", "alpha", "beta")},
+        objective=value,
+        converged=converged,
+        gradient_norm=float(np.sqrt(decrease)),
+        delta=problem.delta,
+        theta=theta,
+        problem=problem,
+    )
+
+
+def first_delta(delta: float | str) -> float:
+    """Huber's delta to begin with.
+
+    Raises:
+        InputError: neither a positive number nor ``"adaptive"``.
+    """
+    if delta == "adaptive":
+        return 1e-3
+    if isinstance(delta, str) or not (np.isfinite(delta) and delta > 0):
+        raise InputError(f'delta is {delta!r}; it must be a positive number or "adaptive"')
+    return float(delta)
+
+
+def robust_sigma(residuals: Floats) -> float:
+    """Standard deviation by the median absolute deviation, never below 1e-6."""
+    spread = np.median(np.abs(residuals - np.median(residuals)))
+    return max(1.4826 * float(spread), SMALLEST_SIGMA)
+
+
+def _best(problem: Objective, begin: Floats, weights: Floats) -> tuple[Floats, tuple[float, float, bool]]:
+    minima = minimise(problem, begin, weights)
+    best = int(np.argmin(minima.value))
+    return minima.theta[best], (float(minima.value[best]), float(minima.decrease[best]), bool(minima.converged[best]))
