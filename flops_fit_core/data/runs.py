@@ -85,6 +85,10 @@ def _labels(values: Sequence[Any] | None) -> tuple[Any, ...] | None:
     return None if values is None else tuple(values)
 
 
+def _notes(values: Sequence[str]) -> tuple[str, ...]:
+    return tuple(values)
+
+
 def _same(a: Any, b: Any) -> bool:
     if a is None or b is None:
         return a is b
@@ -112,7 +116,9 @@ class Runs:
         hparams: recipe values of each run.
         schedule: name of each run's learning-rate schedule.
         label: what to call each run in messages: its run_id, or its line in a file.
+        flags: words that a trainer attached to each run, such as ``("undercooled",)``.
         curves: each run's loss curve.
+        notes: what there is to know about the table itself, such as how its budgets were recovered.
     """
 
     n_params: Floats = attrs.field(converter=_column, eq=_FLOATS)
@@ -128,7 +134,9 @@ class Runs:
     hparams: tuple[Mapping[str, Any], ...] | None = attrs.field(default=None, converter=_labels)
     schedule: tuple[str, ...] | None = attrs.field(default=None, converter=_labels)
     label: tuple[str, ...] | None = attrs.field(default=None, converter=_labels)
+    flags: tuple[tuple[str, ...], ...] | None = attrs.field(default=None, converter=_labels)
     curves: tuple[tuple[CurvePoint, ...], ...] | None = attrs.field(default=None, converter=_labels, repr=False)
+    notes: tuple[str, ...] = attrs.field(default=(), converter=_notes)
 
     def __attrs_post_init__(self) -> None:
         for name, column in self.columns().items():
@@ -156,19 +164,20 @@ class Runs:
             flops=[record.flops or record.run.flops for record in records],
             seed=[run.seed for run in runs],
             loss_stderr=[nan if r.loss_stderr is None else r.loss_stderr for r in records],
-            n_params_non_embedding=[nan if r.n_params_non_embedding is None else r.n_params_non_embedding for r in runs],
+            n_params_non_embedding=[nan if n is None else n for n in (run.n_params_non_embedding for run in runs)],
             size=[run.size for run in runs],
             status=[record.status for record in records],
             hparams=[run.hparams for run in runs],
             schedule=[str(record.recipe.get("schedule", "")) for record in records],
             label=[run.run_id for run in runs],
+            flags=[tuple(record.recipe.get("flags", ())) for record in records],
             curves=[record.curve for record in records],
         )
 
     def columns(self) -> dict[str, Any]:
         """The columns that are there, by name."""
         columns = {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
-        return {name: column for name, column in columns.items() if column is not None}
+        return {name: column for name, column in columns.items() if column is not None and name != "notes"}
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -181,10 +190,11 @@ class Runs:
     def where(self, keep: ArrayLike) -> Runs:
         """The rows for which the boolean (or index) array `keep` selects, as a new table."""
         rows = np.arange(len(self))[np.asarray(keep)]
-        return Runs(**{
+        columns = {
             name: column[rows] if isinstance(column, np.ndarray) else tuple(column[i] for i in rows)
             for name, column in self.columns().items()
-        })
+        }
+        return Runs(**columns, notes=self.notes)
 
     def usable(self) -> NDArray[np.bool_]:
         """Boolean array: runs that are done and have positive finite N, D and loss."""

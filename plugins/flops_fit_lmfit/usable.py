@@ -1,0 +1,161 @@
+"""Which rows of `Runs` a law may be fitted to, and a plain error where they cannot carry it.
+
+In: `Runs` and the fitters' common options. Out: `Usable` (the rows kept, and every row left out with
+its reason), or a `FitError` that says what is missing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from flops_fit_core.data import Excluded, Runs
+from flops_fit_core.errors import FitError
+from flops_fit_core.tables import cluster_budgets
+
+UNDERCOOLED = "undercooled"
+"""The flag (`Runs.flags`) of a run whose learning rate had not come down when it ended."""
+
+
+@attrs.frozen(kw_only=True)
+class Usable:
+    """The runs that a law is fitted to.
+
+    Attributes:
+        runs: the rows kept, with every column.
+        rows: their indices in the table that was given, shape (n,).
+        excluded: the rows left out, each with its reason.
+        notes: how many were left out and why, and what the table itself had to say.
+    """
+
+    runs: Runs
+    rows: NDArray[np.intp]
+    excluded: tuple[Excluded, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def usable_runs(
+    runs: Runs,
+    *,
+    min_flops: float | None = None,
+    exclude_undercooled: bool = False,
+    mix_schedules: bool = False,
+) -> Usable:
+    """Keep the runs that can be fitted and name the others.
+
+    Args:
+        runs: any table.
+        min_flops: leave out runs below this compute C (6·N·D where the table has no FLOPs).
+        exclude_undercooled: leave out runs flagged ``"undercooled"``.
+        mix_schedules: fit runs of different learning-rate schedules together.
+
+    Raises:
+        FitError: runs of several schedules are mixed without being told to.
+    """
+    reasons = [_reason(runs, row, min_flops, exclude_undercooled) for row in range(len(runs))]
+    rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.intp)
+    kept = runs.where(rows)
+    if not mix_schedules:
+        _refuse_mixed_schedules(kept)
+    excluded = tuple(Excluded(run=runs.name(row), reason=reason) for row, reason in enumerate(reasons) if reason)
+    return Usable(runs=kept, rows=rows, excluded=excluded, notes=(*runs.notes, *_counts(excluded, len(runs))))
+
+
+def _reason(runs: Runs, row: int, min_flops: float | None, exclude_undercooled: bool) -> str:
+    """Why a row cannot be fitted; empty where it can. The text before the colon is its kind."""
+    if runs.status is not None and runs.status[row] != "done":
+        return runs.status[row]
+    values = {"N": runs.n_params[row], "D": runs.n_tokens[row], "loss": runs.loss[row]}
+    for name, value in values.items():
+        if not (np.isfinite(value) and value > 0):
+            return f"{name} not a positive number: {value:g}"
+    if min_flops is not None and (flops := flops_of(runs)[row]) < min_flops:
+        return f"below the minimum compute: C = {flops:.6g} < {min_flops:.6g}"
+    if exclude_undercooled and runs.flags is not None and UNDERCOOLED in runs.flags[row]:
+        return "undercooled"
+    return ""
+
+
+def flops_of(runs: Runs) -> NDArray[np.float64]:
+    """C of every run, FLOPs: as counted, and 6·N·D where it was not."""
+    six_nd = 6.0 * runs.n_params * runs.n_tokens
+    return six_nd if runs.flops is None else np.where(np.isfinite(runs.flops), runs.flops, six_nd)
+
+
+def _counts(excluded: tuple[Excluded, ...], total: int) -> tuple[str, ...]:
+    """One sentence for every kind of reason: how many runs, and which."""
+    kinds: dict[str, list[str]] = {}
+    for item in excluded:
+        kinds.setdefault(item.reason.split(":")[0], []).append(item.run)
+    return tuple(f"{len(names)} of {total} runs left out, {kind}: {', '.join(names)}" for kind, names in kinds.items())
+
+
+def _refuse_mixed_schedules(runs: Runs) -> None:
+    counts = Counter(runs.schedule or ())
+    if len(counts) > 1:
+        found = ", ".join(f"{name or 'unnamed'} ({count} runs)" for name, count in sorted(counts.items()))
+        raise FitError(
+            f"the runs were trained with different learning-rate schedules: {found}. Their losses are not comparable: "
+            "fit one schedule alone (runs.where(...)), or pass mix_schedules=True"
+        )
+
+
+def require_points(runs: Runs, parameters: int, law: str) -> None:
+    """Refuse a table that cannot identify a law in N and D.
+
+    Args:
+        runs: the usable runs.
+        parameters: how many numbers the law has.
+        law: its name, for the message.
+
+    Raises:
+        FitError: too few different points, all N equal, all D equal, or one budget alone.
+    """
+    points = {(float(n), float(d)) for n, d in zip(runs.n_params, runs.n_tokens, strict=True)}
+    if len(points) < parameters:
+        raise FitError(
+            f"{law} has {parameters} parameters and there are {len(points)} different points (N, D) among "
+            f"{len(runs)} usable runs: at least {parameters} are needed"
+        )
+    for symbol, column, what in (("N", runs.n_params, "sizes"), ("D", runs.n_tokens, "amounts of data")):
+        if np.ptp(np.log(column)) < 1e-9:
+            raise FitError(
+                f"all {len(runs)} usable runs have {symbol} = {column[0]:g}: {law} needs runs of different {what}"
+            )
+    if np.ptp(np.log(flops_of(runs))) < 0.02:
+        raise FitError(
+            f"all {len(runs)} usable runs cost C = {flops_of(runs)[0]:.6g}: {law} needs runs at two or more compute "
+            "budgets (three to judge the trend)"
+        )
+
+
+def budgets_of(runs: Runs) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+    """The compute budget of every run, and how it is known.
+
+    Budgets that the table states are taken as they are; the others are recovered by clustering C
+    (`flops_fit_core.tables.cluster_budgets`).
+
+    Returns:
+        Budgets in FLOPs, shape (n,), equal within a group; notes on the clusters, empty where all were stated.
+    """
+    stated = np.full(len(runs), np.nan) if runs.budget is None else runs.budget
+    known = np.isfinite(stated) & (stated > 0)
+    if known.all():
+        return _merge_rounding(stated), ()
+    clusters = cluster_budgets(flops_of(runs)[~known])
+    budget = np.array(stated)
+    budget[~known] = clusters.budget
+    return _merge_rounding(budget), (str(clusters),)
+
+
+def _merge_rounding(budget: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give budgets that differ by less than one part in 1e6 (printed and read again) one value."""
+    order = np.argsort(budget, kind="stable")
+    steps = np.diff(np.log(budget[order]), prepend=np.log(budget[order[:1]]))
+    group = np.cumsum(steps > 1e-6)
+    merged = np.empty_like(budget)
+    merged[order] = budget[order][np.searchsorted(group, group)]
+    return merged
