@@ -1,0 +1,162 @@
+"""Fitting the frontier law: robust, weighted, with weak priors, in NumPy alone.
+
+In: N, C and loss as arrays, and how to weigh them. Out: the minimum of `FrontierObjective` at which the
+residuals' own robust sigma sets Huber's delta. `FrontierFitter`, the outlier rule and the rolling
+hold-out all call `solve`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from types import MappingProxyType
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from flops_fit_lmfit.frontier_law import FrontierObjective, from_additive
+from flops_fit_lmfit.newton import minimise
+from flops_fit_lmfit.solve import TUNING, robust_sigma
+
+Floats = NDArray[np.float64]
+
+COORDINATES = ("ln_E", "ln_K", "ln_gamma", "n0", "a", "ln_p", "ln_q")
+PRIORS: Mapping[str, tuple[float, float]] = MappingProxyType(
+    {
+        "ln_gamma": (math.log(0.175), 0.3),
+        "a": (0.5, 0.1),
+        "ln_p": (math.log(0.35), 0.4),
+        "ln_q": (math.log(0.35), 0.4),
+    }
+)
+PRIOR_STRENGTH = 10.0
+_ROUNDS = 24
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Solution:
+    """A minimum of the frontier objective.
+
+    Attributes:
+        objective: what was minimised, with the last delta and priors.
+        theta: its coordinates at the minimum, shape (7,).
+        weights: run weights, mean 1, shape (k,).
+        sigma: the residuals' robust sigma.
+        value: the objective there.
+        gradient_norm: Euclidean norm of its gradient there.
+        converged: a further Newton step promises nothing.
+    """
+
+    objective: FrontierObjective
+    theta: Floats
+    weights: Floats
+    sigma: float
+    value: float
+    gradient_norm: float
+    converged: bool
+
+    @property
+    def params(self) -> dict[str, float]:
+        """E, K, gamma, n0, a, p, q."""
+        return {name: float(value) for name, value in self.objective.params(self.theta).items()}
+
+    @property
+    def residuals(self) -> Floats:
+        """ln L_pred − ln L of every run, shape (k,)."""
+        return self.objective.residuals(self.theta[None])[0]
+
+
+def run_weights(c: Floats, power: float) -> Floats:
+    """Weights proportional to C^power, mean 1."""
+    log_w = power * np.log(c)
+    weights = np.exp(log_w - log_w.max())
+    return np.asarray(weights / weights.mean())
+
+
+def solve(
+    n: Floats,
+    c: Floats,
+    loss: Floats,
+    additive: Mapping[str, float],
+    *,
+    priors: Mapping[str, tuple[float, float]] | None = PRIORS,
+    prior_strength: float = PRIOR_STRENGTH,
+    weight_power: float = 1.0,
+    noise_weights: Floats | None = None,
+) -> Solution:
+    """Fit the frontier law: minimum and robust sigma are found in turn until sigma settles.
+
+    Args:
+        n, c, loss: N, C in FLOPs and loss of the runs, each of shape (k,).
+        additive: E, A, B, alpha, beta of an additive fit of the same runs, where the search starts.
+        priors: mean and standard deviation by coordinate name (`COORDINATES`), or ``None`` for none.
+        prior_strength: how many times the noise variance counts against the priors.
+        weight_power: run weights are proportional to C to this power.
+        noise_weights: further weights of the runs, such as those of known standard errors.
+    """
+    objective = FrontierObjective(n=n, c=c, loss=loss)
+    weights = run_weights(c, weight_power)
+    if noise_weights is not None:
+        weights = weights * noise_weights / np.average(noise_weights, weights=weights)
+    theta = _starts(objective, additive)
+    sigma = robust_sigma(objective.residuals(theta[:1])[0])
+    for round_ in range(_ROUNDS):
+        mean, precision = _prior(priors, prior_strength * sigma**2)
+        objective = attrs.evolve(objective, delta=TUNING * sigma, mean=mean, precision=precision)
+        minima = minimise(objective, theta, weights)
+        valleys = _distinct(minima.value)  # the best first
+        theta, done = minima.theta[valleys], bool(minima.converged[valleys[0]])
+        found = robust_sigma(objective.residuals(theta[:1])[0])
+        if abs(found - sigma) <= 1e-7 * sigma:
+            break
+        # The median jumps from run to run and may cycle between two: half steps end that.
+        sigma = found if round_ < _ROUNDS // 2 else math.sqrt(sigma * found)
+    sigma = objective.delta / TUNING
+    value, gradient, _ = objective.derivatives(theta[:1], weights)
+    return Solution(
+        objective=objective,
+        theta=theta[0],
+        weights=weights,
+        sigma=sigma,
+        value=float(value[0]),
+        gradient_norm=float(np.linalg.norm(gradient[0])),
+        converged=done,
+    )
+
+
+def _distinct(values: Floats) -> list[int]:
+    """Indices of the different finite minima, the best first."""
+    chosen: list[int] = []
+    for index in np.argsort(values, kind="stable"):
+        if np.isfinite(values[index]) and (not chosen or values[index] > values[chosen[-1]] * (1 + 1e-6)):
+            chosen.append(int(index))
+    return chosen or [0]
+
+
+def _prior(priors: Mapping[str, tuple[float, float]] | None, variance: float) -> tuple[Floats, Floats]:
+    """Mean and precision (in units of the objective, which is a sum of squared residuals) by coordinate."""
+    known = priors or {}
+    mean = np.array([known[name][0] if name in known else 0.0 for name in COORDINATES])
+    precision = np.array([variance / known[name][1] ** 2 if name in known else 0.0 for name in COORDINATES])
+    return mean, precision
+
+
+def _starts(objective: FrontierObjective, additive: Mapping[str, float]) -> Floats:
+    """Coordinates to start from, (5, 7): the additive fit; usual exponents there; three other values of E."""
+    lowest = float(objective.loss.min())
+    guess = {name: float(value) for name, value in additive.items()}
+    guess["E"] = min(max(guess["E"], 1e-2 * lowest), 0.99 * lowest)
+    guess["alpha"], guess["beta"] = (min(max(guess[name], 0.02), 3.0) for name in ("alpha", "beta"))
+    additive_start = objective.theta(from_additive(guess))
+    additive_start[3] = min(max(additive_start[3], objective.x.min()), objective.x.max())
+    additive_start[1] = min(max(additive_start[1], math.log(lowest) - 10.0), math.log(lowest) + 10.0)
+    usual = additive_start.copy()
+    for name, (mean, _) in PRIORS.items():
+        usual[COORDINATES.index(name)] = mean
+    starts = [additive_start, usual]
+    for share in (0.5, 0.75, 0.9):
+        other = usual.copy()
+        other[0], other[1] = math.log(share * lowest), math.log((1.0 - share) * lowest)
+        starts.append(other)
+    return np.array(starts)

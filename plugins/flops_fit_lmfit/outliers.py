@@ -1,0 +1,86 @@
+"""Runs whose loss is far too high for the law: found before the fit, each with its reason.
+
+In: usable runs and a cost model. Out: `Outliers`, a mask with a reason for every run it marks. Whether
+they are left out of a fit or only named is the caller's choice.
+
+The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) with every run; mark the runs
+whose ln L lies more than five robust sigmas (1.4826 × MAD) above it, at most 30 % of a budget, the worst
+first. Only high losses are marked: a run can fail to learn, none learns too well. The frontier law judges,
+because what bends away from the additive law is its error and no run's; sigma is at least 1e-6, so that
+data without noise lose nothing.
+"""
+
+from __future__ import annotations
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from flops_fit_core.data import CostModel, Excluded, Runs
+from flops_fit_lmfit.frontier_solve import solve
+from flops_fit_lmfit.solve import fit_additive
+from flops_fit_lmfit.usable import budgets_of
+
+Floats = NDArray[np.float64]
+
+THRESHOLD = 5.0
+MOST = 0.3
+FEWEST = 10
+"""Runs below which nothing is marked: seven parameters leave too little to judge by."""
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class Outliers:
+    """What `find_outliers` marked.
+
+    Attributes:
+        mask: True where a run is an outlier, shape (k,).
+        excess: ln L − ln L_pred of every run, shape (k,).
+        sigma: the residuals' robust sigma.
+    """
+
+    mask: NDArray[np.bool_]
+    excess: Floats
+    sigma: float
+
+    def excluded(self, runs: Runs, *, used: bool) -> tuple[Excluded, ...]:
+        """The marked runs by name, each with its reason; `used` says whether the fit kept them."""
+        return tuple(
+            Excluded(
+                run=runs.name(int(row)),
+                reason=f"outlier: loss {np.expm1(self.excess[row]):.2%} above the frontier law, "
+                f"{self.excess[row] / self.sigma:.1f} robust sigmas of {self.sigma:.2%}",
+                used=used,
+            )
+            for row in np.flatnonzero(self.mask)
+        )
+
+
+def find_outliers(runs: Runs, cost: CostModel, *, threshold: float = THRESHOLD, most: float = MOST) -> Outliers:
+    """Mark runs whose loss is far above the frontier law.
+
+    Args:
+        runs: usable runs (every N, D and loss positive and finite).
+        cost: C as a function of N and D.
+        threshold: how many robust sigmas above the law is too far.
+        most: the largest share of a budget's runs that is marked.
+    """
+    if len(runs) < FEWEST:
+        nothing = np.zeros(len(runs), dtype=bool)
+        return Outliers(mask=nothing, excess=np.zeros(len(runs)), sigma=float("nan"))
+    n, d, loss = runs.n_params, runs.n_tokens, runs.loss
+    law = solve(n, cost.flops(n, d), loss, fit_additive(n, d, loss, delta="adaptive").params)
+    mask = mark(-law.residuals, law.sigma, budgets_of(runs)[0], threshold=threshold, most=most)
+    return Outliers(mask=mask, excess=-law.residuals, sigma=law.sigma)
+
+
+def mark(
+    excess: Floats, sigma: float, budget: Floats, *, threshold: float = THRESHOLD, most: float = MOST
+) -> NDArray[np.bool_]:
+    """The rule on residuals: more than `threshold` sigmas above, at most a share `most` of each budget's runs."""
+    high = excess > threshold * sigma
+    for value in np.unique(budget):
+        rows = np.flatnonzero(budget == value)
+        worst_first = rows[np.argsort(-excess[rows], kind="stable")]
+        high[worst_first[int(most * len(rows)) :]] = False
+    return high
