@@ -6,6 +6,7 @@ plugin loads none of the libraries it works with.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
@@ -41,10 +42,23 @@ class LazyFactory:
         except ImportError as error:
             if not self.needs:
                 raise
-            raise PluginImportError(f'it needs {self.needs}: pip install "flops-fit[{self.extra}]" ({error})') from error
+            raise PluginImportError(f'needs {self.needs}: pip install "flops-fit[{self.extra}]" ({error})') from error
 
     def __call__(self, *args: Any, **options: Any) -> Any:
+        """Make the object."""
         return self.resolve()(*args, **options)
+
+
+def options_of(factory: Callable[..., Any]) -> list[str] | None:
+    """The names of the options that a factory takes; ``None`` where that cannot be known."""
+    target = factory.resolve() if isinstance(factory, LazyFactory) else factory
+    try:
+        parameters = inspect.signature(target).parameters.values()
+    except (TypeError, ValueError):
+        return None
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters):
+        return None
+    return [p.name for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
 
 
 def lazy_attributes(package: str, targets: Mapping[str, str]) -> Callable[[str], Any]:

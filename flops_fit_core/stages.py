@@ -16,7 +16,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from flops_fit_core.data import CostModel, Fit, FlopCount, Plan, PlanRequest, Report, Result, Run, RunRecord, Runs, Workload
+    from flops_fit_core.data import (
+        CostModel,
+        Fit,
+        FlopCount,
+        Plan,
+        PlanRequest,
+        Report,
+        Result,
+        Run,
+        RunRecord,
+        Runs,
+        Workload,
+    )
     from flops_fit_core.store import Workspace
 
 Floats = NDArray[np.float64]

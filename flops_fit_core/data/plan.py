@@ -141,7 +141,15 @@ class Plan:
 
     def __str__(self) -> str:
         rows = [
-            [si(r.budget), str(r.size), si(r.n_params), si(r.n_tokens), f"{r.n_tokens / r.n_params:.3g}", si(r.flops), str(r.seed)]
+            [
+                si(r.budget),
+                str(r.size),
+                si(r.n_params),
+                si(r.n_tokens),
+                f"{r.n_tokens / r.n_params:.3g}",
+                si(r.flops),
+                str(r.seed),
+            ]
             for r in self.runs
         ]
         head = ["budget C", "size", "params N", f"{self.data_unit} D", "D/N", "FLOPs", "seed"]

@@ -95,6 +95,7 @@ class Result:
         data_unit: what D counts.
         output_dir: where it is stored.
         plugins: names and versions of the plugins that made it.
+        chosen: name or class of every stage that made it.
         study: the live study (model, counter, reporter) where there is one; not saved.
     """
 
@@ -108,9 +109,61 @@ class Result:
     data_unit: str = "tokens"
     output_dir: Path | None = None
     plugins: Mapping[str, str] = attrs.field(factory=dict, repr=False)
+    chosen: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
     study: Study | None = attrs.field(default=None, repr=False, eq=False)
 
     @property
     def fit(self) -> Fit | None:
         """The first fit, which gives the answer; ``None`` with the reason in `diagnostics`."""
         return self.fits[0] if self.fits else None
+
+    def predict(self, compute_budget: float) -> Prediction:
+        """Compute-optimal N, D, loss and real size for a budget in FLOPs.
+
+        Where the model is at hand, the nearest real size is counted exactly and the cost model
+        refined with it.
+
+        Raises:
+            FitError: there is no fit; the message says why.
+            InputError: the budget is not a positive finite number.
+        """
+        from flops_fit_core.answer import predict_size
+
+        if self.fit is None:
+            why = "; ".join(d.message for d in self.diagnostics if d.kind in ("fit", "failed", "diverged"))
+            raise FitError(f"nothing was fitted, so nothing can be predicted: {why or 'no run is finished yet'}")
+        return predict_size(self.fit, compute_budget, self.study, self.runs)
+
+    def chinchilla_table(self, compute_budgets: Sequence[float] | None = None) -> Table:
+        """The compute-optimal C, N, D, D/N, loss and size, at the study's own budgets or at those given.
+
+        Raises:
+            FitError, InputError: as `predict`.
+        """
+        from flops_fit_core.answer import chinchilla_table
+
+        return chinchilla_table(self, self.plan.budgets if compute_budgets is None else compute_budgets)
+
+    def report(self, out_dir: str | Path | None = None, reporter: Any = None) -> Report:
+        """Let a reporter (a name or an object; the study's own by default) write its files.
+
+        Raises:
+            InputError: no reporter is known, or no folder.
+        """
+        from flops_fit_core.answer import report
+
+        return report(self, None if out_dir is None else Path(out_dir), reporter)
+
+    def plot(self) -> Mapping[str, Any]:
+        """The figures by name, also written to the study's folder."""
+        return self.report().figures
+
+    def __str__(self) -> str:
+        from flops_fit_core.answer import answer_text
+
+        return answer_text(self)
+
+    def _repr_html_(self) -> str:
+        from flops_fit_core.answer import answer_html
+
+        return answer_html(self)

@@ -116,7 +116,7 @@ class Runs:
         hparams: recipe values of each run.
         schedule: name of each run's learning-rate schedule.
         label: what to call each run in messages: its run_id, or its line in a file.
-        flags: words that a trainer attached to each run, such as ``("undercooled",)``.
+        flags: words on each run, such as ``("undercooled",)`` where it was too short for its schedule.
         curves: each run's loss curve.
         notes: what there is to know about the table itself, such as how its budgets were recovered.
     """
@@ -170,7 +170,7 @@ class Runs:
             hparams=[run.hparams for run in runs],
             schedule=[str(record.recipe.get("schedule", "")) for record in records],
             label=[run.run_id for run in runs],
-            flags=[tuple(record.recipe.get("flags", ())) for record in records],
+            flags=[("undercooled",) if record.recipe.get("short") else () for record in records],
             curves=[record.curve for record in records],
         )
 

@@ -1,0 +1,142 @@
+"""The answer: predictions with real sizes, the table that people came for, the text to print.
+
+In: a `Result`. Out: `Prediction`, `Table`, text. How a law is evaluated is in
+`flops_fit_core.predict`; here it meets the user's model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import numpy as np
+
+from flops_fit_core.data import Estimate, Fit, Prediction, Report, Result, Runs, Table
+from flops_fit_core.diagnostics import far_extrapolation
+from flops_fit_core.errors import InputError
+from flops_fit_core.text import si
+
+if TYPE_CHECKING:
+    from flops_fit_core.study import Study
+
+
+def predict_size(fit: Fit, compute_budget: float, study: Study | None, runs: Runs) -> Prediction:
+    """Predict, and name the nearest real size, whose exact cost then refines the prediction."""
+    prediction = fit.predict(compute_budget)
+    if study is None:
+        return attrs.evolve(prediction, size=_trained_size(prediction.n_params.value, runs))
+    from flops_fit_core.study import refined
+
+    count = study.nearest_size(prediction.n_params.value)
+    if count is None:
+        return prediction
+    prediction = attrs.evolve(fit, cost=refined(fit.cost, count)).predict(compute_budget)
+    nearest = study.nearest_size(prediction.n_params.value)
+    return attrs.evolve(prediction, size=None if nearest is None else nearest.size)
+
+
+def _trained_size(n_params: float, runs: Runs) -> Any:
+    """Without the model at hand: the nearest of the sizes that were trained, if N is among them."""
+    if runs.size is None or not len(runs):
+        return None
+    if not runs.n_params.min() <= n_params <= runs.n_params.max():
+        return None
+    return runs.size[int(np.argmin(abs(np.log(runs.n_params / n_params))))]
+
+
+def chinchilla_table(result: Result, compute_budgets: Sequence[float]) -> Table:
+    """One row a budget; where the fit has intervals, they stand beside N and loss."""
+    predictions = [result.predict(budget) for budget in compute_budgets]
+    confidence = f"{100 * result.fit.confidence:g} %" if result.fit else ""
+    intervals = any(p.n_params.low is not None for p in predictions)
+    head = [
+        "C (FLOPs)",
+        "N (params)",
+        *([f"N, {confidence}"] if intervals else []),
+        f"D ({result.data_unit})",
+        "D/N",
+        "loss",
+    ]
+    head += [f"loss, {confidence}"] if intervals else []
+    rows = []
+    for p in predictions:
+        cells = [si(p.compute_budget), si(p.n_params.value), *([_interval(p.n_params)] if intervals else [])]
+        cells += [si(p.n_tokens.value), f"{p.tokens_per_param:.4g}", f"{p.loss.value:.4f}"]
+        cells += [_interval(p.loss, digits=4)] if intervals else []
+        rows.append((*cells, "—" if p.size is None else str(p.size)))
+    return Table(head=(*head, "nearest size"), rows=tuple(rows), data=tuple(_numbers(p) for p in predictions))
+
+
+def _interval(estimate: Estimate, digits: int = 3) -> str:
+    if estimate.low is None or estimate.high is None:
+        return "—"
+    return f"{si(estimate.low, digits)} to {si(estimate.high, digits)}"
+
+
+def _numbers(p: Prediction) -> dict[str, Any]:
+    return {
+        "compute_budget": p.compute_budget,
+        "n_params": p.n_params.value,
+        "n_params_low": p.n_params.low,
+        "n_params_high": p.n_params.high,
+        "n_tokens": p.n_tokens.value,
+        "tokens_per_param": p.tokens_per_param,
+        "loss": p.loss.value,
+        "loss_low": p.loss.low,
+        "loss_high": p.loss.high,
+        "size": p.size,
+        "extrapolation": p.extrapolation,
+    }
+
+
+def report(result: Result, out_dir: Path | None, reporter: Any) -> Report:
+    """Find the reporter and let it work."""
+    from flops_fit_core.registry import default_registry
+
+    if reporter is None:
+        reporter = result.study.reporter if result.study is not None else result.chosen.get("reporter")
+    if reporter is None:
+        raise InputError("no reporter is at hand: name one, such as result.report(reporter='matplotlib')")
+    out_dir = result.output_dir if out_dir is None else out_dir
+    if out_dir is None:
+        raise InputError("this result has no folder: say where to write, result.report(out_dir=...)")
+    registry = result.study.registry if result.study is not None else default_registry()
+    made: Report = registry.resolve("reporter", reporter).report(result, out_dir)
+    return made
+
+
+def answer_text(result: Result) -> str:
+    """Table, what to doubt, and where the files are, for a terminal."""
+    parts = [_title(result)]
+    if result.fit is not None:
+        parts.append(str(result.chinchilla_table()))
+    parts += [f"note: {text}" for text in _doubts(result)]
+    if result.output_dir is not None:
+        parts.append(f"study in {result.output_dir}")
+    return "\n\n".join([parts[0], *parts[1:2], "\n".join(parts[2:])]).strip()
+
+
+def answer_html(result: Result) -> str:
+    """The same for a notebook."""
+    table = "" if result.fit is None else result.chinchilla_table()._repr_html_()
+    doubts = "".join(f"<li>{escape(text)}</li>" for text in _doubts(result))
+    return f"<p>{escape(_title(result))}</p>{table}<ul>{doubts}</ul>"
+
+
+def _title(result: Result) -> str:
+    done = sum(record.status == "done" for record in result.records)
+    by = f", by fitter {result.fit.fitter!r}" if result.fit else ", nothing fitted"
+    return f"{result.workload}: {done} of {len(result.plan)} runs done at {len(result.plan.budgets)} budgets{by}"
+
+
+def _doubts(result: Result) -> Iterable[str]:
+    return [str(diagnostic) for diagnostic in result.diagnostics]
+
+
+def farthest(result: Result, budgets: Sequence[float]) -> list[str]:
+    """Warnings of predictions too far beyond what was trained."""
+    found = (far_extrapolation(budget, result.predict(budget).extrapolation) for budget in budgets)
+    return [str(diagnostic) for diagnostic in found if diagnostic is not None]

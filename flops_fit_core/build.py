@@ -1,0 +1,112 @@
+"""Make one model for looking at, and read N off it: on torch's meta device where that is possible.
+
+In: a workload and one value of its size parameter. Out: a model that holds no numbers (or, where its
+constructor needs real ones, a real model on the CPU), its N, or an error that tells a size that the
+constructor refuses from a class that breaks the model contract. Nothing here imports torch: a
+torch model cannot come without it, and plain Python classes need none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import sys
+import warnings
+from collections.abc import Iterator
+from numbers import Real
+from typing import Any
+
+from flops_fit_core.data import Workload
+from flops_fit_core.errors import InputError, InputTypeError, PlanError
+
+
+class RefusedSize(PlanError):
+    """A size that the constructor does not take; the message is its own reason."""
+
+
+def build(workload: Workload, size: Any) -> tuple[Any, bool]:
+    """Make the model of one size without its numbers where possible.
+
+    What the constructor prints and warns is dropped (a sweep makes dozens of models only to look at
+    them), and torch's random numbers are left as they were.
+
+    Returns:
+        The model, and whether it is real (on the CPU, because its constructor failed on the meta device).
+
+    Raises:
+        RefusedSize: the constructor does not take this size.
+    """
+    torch = sys.modules.get("torch")
+    with _quietly(torch):
+        if torch is not None:
+            try:
+                with torch.device("meta"):
+                    return workload.build(size), False
+            except Exception as error:
+                if not needs_numbers(error):
+                    raise RefusedSize(reason(error)) from error
+        try:
+            return workload.build(size), torch is not None
+        except Exception as error:
+            raise RefusedSize(reason(error)) from error
+
+
+def needs_numbers(error: Exception) -> bool:
+    """Whether an exception comes of the meta device, on which tensors have no values to look at."""
+    return "meta" in str(error).lower() or isinstance(error, NotImplementedError)
+
+
+def reason(error: BaseException) -> str:
+    """An exception in one line: its type and its message."""
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def n_params(model: Any) -> int:
+    """N, as the model's ``num_params()`` says.
+
+    Raises:
+        InputTypeError: there is no such method, or what it returns is no number.
+        InputError: it returns a number that is not a positive whole one.
+    """
+    name = type(model).__name__
+    method = getattr(model, "num_params", None)
+    if method is None:
+        raise InputTypeError(
+            f"{name} has no num_params(): flops-fit needs N. Add to the class: "
+            "def num_params(self): return sum(p.numel() for p in self.parameters())"
+        )
+    if not callable(method):
+        raise InputTypeError(f"{name}.num_params is {method!r}; it must be a method: def num_params(self) -> int")
+    value = method()
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise InputTypeError(f"{name}.num_params() returned {value!r} ({type(value).__name__}); it must return a whole number")
+    if not math.isfinite(value) or value <= 0 or value != int(value):
+        raise InputError(f"{name}.num_params() returned {value!r}; N must be a positive whole number")
+    return int(value)
+
+
+def n_params_non_embedding(model: Any, n: int) -> int:
+    """N without look-up tables: the weights of ``nn.Embedding`` and ``nn.EmbeddingBag``.
+
+    Tied weights count once: a table that is also the output matrix is a look-up table, as in Kaplan
+    et al. (2020, arXiv 2001.08361). A model without torch has none, and `n` is returned.
+    """
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return n
+    kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag)
+    tables = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, kinds)}
+    return int(sum(p.numel() for p in model.parameters()) - sum(tables.values()))
+
+
+@contextlib.contextmanager
+def _quietly(torch: Any) -> Iterator[None]:
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.simplefilter("ignore")
+        if torch is not None:
+            stack.enter_context(torch.random.fork_rng(devices=[]))
+        yield

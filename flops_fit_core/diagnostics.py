@@ -1,0 +1,140 @@
+"""What to doubt about a study: the known ways in which such sweeps mislead, looked for one by one.
+
+In: records, the table of runs and the fits. Out: `Diagnostic` values in plain words.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+
+from flops_fit_core.data import Diagnostic, Fit, RunRecord, Runs
+from flops_fit_core.text import si
+
+MAX_EPOCHS = 4
+MIN_BUDGETS = 3
+FAR = 40.0
+
+
+def diagnose(records: Sequence[RunRecord], runs: Runs, fits: Sequence[Fit], parametrization: str) -> list[Diagnostic]:
+    """Every diagnostic that can be read off the records and fits."""
+    return [
+        *_unfinished(records),
+        *_too_few_budgets(runs),
+        *_edges(runs),
+        *_epochs(records),
+        *_short_runs(records),
+        *_one_learning_rate(records, parametrization),
+        *(Diagnostic(kind="fit", message=f"{fit.fitter}: {note}") for fit in fits for note in fit.notes),
+    ]
+
+
+def far_extrapolation(compute_budget: float, extrapolation: float) -> Diagnostic | None:
+    """A prediction beyond forty times the largest budget."""
+    if extrapolation <= FAR:
+        return None
+    return Diagnostic(
+        kind="extrapolation",
+        message=f"{si(compute_budget)} FLOPs is {extrapolation:.3g} times the largest budget that was trained; beyond {FAR:g} "
+        "times the law's form is a guess: train a larger budget",
+    )
+
+
+def _unfinished(records: Sequence[RunRecord]) -> list[Diagnostic]:
+    found = []
+    for status in ("diverged", "failed"):
+        bad = [record for record in records if record.status == status]
+        if bad:
+            reasons = Counter(record.message.splitlines()[0] if record.message else "no message" for record in bad)
+            most = "; ".join(f"{count} × {reason}" for reason, count in reasons.most_common(3))
+            fix = (
+                "a lower learning rate or a longer warm-up"
+                if status == "diverged"
+                else "the same call tries them again"
+            )
+            found.append(
+                Diagnostic(
+                    kind=status, message=f"{len(bad)} of {len(records)} runs {status} and are in no fit ({most}): {fix}"
+                )
+            )
+    return found
+
+
+def _too_few_budgets(runs: Runs) -> list[Diagnostic]:
+    if runs.budget is None:
+        return []
+    n = len({*runs.budget[runs.usable()]})
+    if n >= MIN_BUDGETS:
+        return []
+    return [
+        Diagnostic(
+            kind="budgets", message=f"{n} budgets show a line and not whether it is one: train {MIN_BUDGETS} or more"
+        )
+    ]
+
+
+def _edges(runs: Runs) -> list[Diagnostic]:
+    """Budgets whose lowest loss is at the smallest or largest N: their minimum was not seen."""
+    if runs.budget is None:
+        return []
+    found = []
+    usable = runs.usable()
+    for budget in sorted({*runs.budget[usable]}):
+        here = usable & (runs.budget == budget)
+        sizes, rows = np.unique(runs.n_params[here], return_inverse=True)
+        loss = np.bincount(rows, runs.loss[here]) / np.bincount(rows)
+        best = int(np.argmin(loss))
+        if len(sizes) > 1 and best in (0, len(sizes) - 1):
+            end, other = ("smallest", "smaller") if best == 0 else ("largest", "larger")
+            found.append(
+                Diagnostic(
+                    kind="edge",
+                    message=f"at {si(budget)} FLOPs the lowest loss is at the {end} size (N = {si(float(sizes[best]))}), so its "
+                    f"minimum was not seen: add {other} sizes",
+                )
+            )
+    return found
+
+
+def _epochs(records: Sequence[RunRecord]) -> list[Diagnostic]:
+    many = [record.epochs for record in records if record.epochs > MAX_EPOCHS]
+    if not many:
+        return []
+    return [
+        Diagnostic(
+            kind="epochs",
+            message=f"{len(many)} runs saw their data more than {MAX_EPOCHS} times (up to {max(many):.3g}): repeated data is worth "
+            "less than new data (Muennighoff et al. 2023, arXiv 2305.16264), so D is overstated: use more data",
+        )
+    ]
+
+
+def _short_runs(records: Sequence[RunRecord]) -> list[Diagnostic]:
+    short = [record for record in records if record.status == "done" and record.recipe.get("short")]
+    if not short:
+        return []
+    return [
+        Diagnostic(
+            kind="short",
+            message=f"{len(short)} of {len(records)} runs are too short for their schedule ({short[0].recipe['short']}): "
+            "larger budgets or smaller batches make them longer",
+        )
+    ]
+
+
+def _one_learning_rate(records: Sequence[RunRecord], parametrization: str) -> list[Diagnostic]:
+    done = [record for record in records if record.status == "done" and "lr" in record.recipe]
+    rates = {record.recipe["lr"] for record in done}
+    sizes = {record.run.n_params for record in done}
+    if parametrization != "standard" or len(rates) != 1 or len(sizes) < 2:
+        return []
+    return [
+        Diagnostic(
+            kind="learning rate",
+            message=f"every size was trained at the learning rate {rates.pop():g}. Without µP the best rate falls with size, "
+            "and one rate for all bends the exponents (Porian et al. 2024, arXiv 2406.19146): give lr a rule of the run, "
+            "such as lr=lambda run: 0.01 * 32 / run.size",
+        )
+    ]

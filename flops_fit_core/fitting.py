@@ -1,0 +1,70 @@
+"""Fit a table of runs with several fitters; a fit that cannot be made is a diagnostic, not a loss.
+
+In: runs, fitters and a cost model. Out: the fits, and what to say of those that failed.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import attrs
+
+from flops_fit_core.data import CostModel, Diagnostic, Fit, Runs
+from flops_fit_core.errors import FitError, FlopsFitError
+from flops_fit_core.stages import Fitter
+
+log = logging.getLogger("flops_fit")
+
+
+def fit_one(fitter: Fitter, runs: Runs, cost: CostModel) -> Fit:
+    """Fit and remember the fitter, so that the fit can answer whatever its name."""
+    return attrs.evolve(fitter.fit(runs, cost), law=fitter)
+
+
+def fit_all(fitters: Sequence[Fitter], runs: Runs, cost: CostModel) -> tuple[tuple[Fit, ...], list[Diagnostic]]:
+    """Fit with every fitter; training already paid for is never lost to an exception."""
+    fits: list[Fit] = []
+    diagnostics: list[Diagnostic] = []
+    for fitter in fitters:
+        try:
+            fits.append(fit_one(fitter, runs, cost))
+        except FlopsFitError as error:
+            diagnostics.append(Diagnostic(kind="fit", message=f"{_name(fitter)}: {error}"))
+        except Exception as error:
+            log.exception("fitter %s failed", _name(fitter))
+            diagnostics.append(Diagnostic(kind="fit", message=f"{_name(fitter)}: {type(error).__name__}: {error}"))
+    return tuple(fits), diagnostics
+
+
+def cost_named(choice: str | CostModel, runs: Runs) -> CostModel:
+    """The cost model that a word names: ``"6nd"``, or ``"measured"`` for the runs' own FLOPs.
+
+    Raises:
+        FitError: the word names none, or the runs have no FLOPs.
+    """
+    if isinstance(choice, CostModel):
+        return choice
+    if choice == "6nd":
+        return CostModel.six_nd()
+    if choice == "measured":
+        if runs.flops is None:
+            raise FitError(
+                "flop_counter='measured' needs runs with a column 'flops': these have none; '6nd' needs none"
+            )
+        return CostModel.from_runs(runs)
+    raise FitError(
+        f"flop_counter={choice!r} names no cost model: '6nd', 'measured' (the runs' own FLOPs), or a CostModel"
+    )
+
+
+def cost_of(runs: Runs) -> CostModel:
+    """The cost model of a sweep's own runs: 6ND where that is how they were counted."""
+    cost = CostModel.from_runs(runs)
+    if len(cost.n_params) and bool((abs(cost.flops_per_token / (6 * cost.n_params) - 1) < 1e-9).all()):
+        return CostModel.six_nd()
+    return cost
+
+
+def _name(fitter: Fitter) -> str:
+    return type(fitter).__name__

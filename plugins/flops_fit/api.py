@@ -1,0 +1,225 @@
+"""Every public function of flops-fit, with the default name of every stage.
+
+In: what a researcher has: a model class, data, a loss, budgets, names. Out: a `Plan`, a `Result` or
+a `Fit`; the work is the core's and the plugins'.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from flops_fit_core.choices import Choices, make_study
+from flops_fit_core.data import CostModel, Fit, Plan, Result, Runs, Workload
+from flops_fit_core.errors import InputError, InputTypeError, nearest
+from flops_fit_core.fitting import cost_named, fit_one
+from flops_fit_core.pipeline import find_optimal as _find_optimal
+from flops_fit_core.pipeline import load as _load
+from flops_fit_core.registry import PluginInfo, default_registry
+from flops_fit_core.tables import read_runs as _read_runs
+
+MODES = {"local": "accelerate", "mock": "simulate"}
+
+
+def find_optimal(
+    model_cls: Any = None,
+    model_size_param: str | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    dataset: Any = None,
+    loss_fn: Any = None,
+    compute_budgets: Sequence[float] | None = None,
+    *,
+    eval_dataset: Any = None,
+    sizes: Sequence[Any] | None = None,
+    seeds: Sequence[int] = (0,),
+    hparams: Mapping[str, Sequence[Any]] | None = None,
+    data_unit: str | None = None,
+    workload: Workload | str | None = None,
+    planner: Any = "isoflop",
+    flop_counter: Any = "torch",
+    trainer: Any = "accelerate",
+    fitter: Any = "ensemble",
+    reporter: Any = "matplotlib",
+    executor: Any = "serial",
+    output_dir: str | Path = "outputs",
+    resume: bool = True,
+    train: bool = True,
+    mode: str = "local",
+    plugins: Sequence[object] = (),
+) -> Any:
+    """Plan an IsoFLOP sweep, train it, fit it, and say how big a model a budget wants.
+
+    Args:
+        model_cls: the model class, or a function of one size that returns a model; what it makes
+            has ``num_params() -> int``.
+        model_size_param: name of the argument that scales the model.
+        model_kwargs: its other arguments.
+        dataset: torch ``Dataset``, ``IterableDataset`` or ``DataLoader`` of ``(inputs, targets)`` or dicts.
+        loss_fn: ``loss_fn(outputs, targets) -> scalar``; ``None`` for models that return their own.
+        compute_budgets: FLOPs (forward and backward) of each IsoFLOP curve; three or more.
+        eval_dataset: held-out data, or a dict of named sets, the first of which is the loss;
+            ``None``: a fixed split of `dataset`.
+        sizes: sizes to train at every budget; ``None``: the planner chooses.
+        seeds: every cell is trained once with each.
+        hparams: recipe axes such as ``{"lr": [1e-3, 2e-3]}``: every cell is trained at each value,
+            and the best of each cell is fitted.
+        data_unit: what D counts, where it cannot be told from the data.
+        workload: a `Workload`, or the name of one, in place of `model_cls` to `loss_fn`.
+        planner, flop_counter, trainer, fitter, reporter, executor: names, or objects with the
+            methods of `flops_fit_core.stages`; `fitter` also a sequence, whose first gives the
+            answer; ``flop_counter`` also a callable ``(model, batch) -> FLOPs``; ``reporter=None``
+            writes no figures.
+        output_dir: the study's folder; one folder, one study.
+        resume: go on with the study in `output_dir`; finished runs are never trained again.
+        train: ``False``: return the `Plan`, with nothing trained or written.
+        mode: ``"local"``, or ``"mock"``: losses from a known law, no training.
+        plugins: plugin objects for this call, beside the installed ones.
+
+    Returns:
+        A `Result`; the `Plan` with ``train=False``.
+
+    Raises:
+        FlopsFitError: bad input, before anything is trained or written.
+    """
+    if mode not in MODES:
+        raise InputError(f"mode={mode!r} is unknown.{nearest(str(mode), MODES)} Modes: {', '.join(map(repr, MODES))}")
+    choices = Choices(
+        workload=workload,
+        model_cls=model_cls,
+        model_size_param=model_size_param,
+        model_kwargs=model_kwargs,
+        dataset=dataset,
+        eval_dataset=eval_dataset,
+        loss_fn=loss_fn,
+        data_unit=data_unit,
+        compute_budgets=compute_budgets,
+        sizes=sizes,
+        seeds=seeds,
+        hparams=hparams,
+        planner=planner,
+        flop_counter=flop_counter,
+        trainer=MODES[mode] if mode != "local" else trainer,
+        fitter=fitter,
+        reporter=reporter,
+        executor=executor,
+        plugins=plugins,
+    )
+    study = make_study(choices, train=train)
+    if not train:
+        return study.plan()
+    return _find_optimal(study, Path(output_dir), resume)
+
+
+def plan_sweep(
+    model_cls: Any = None,
+    model_size_param: str | None = None,
+    model_kwargs: Mapping[str, Any] | None = None,
+    dataset: Any = None,
+    loss_fn: Any = None,
+    compute_budgets: Sequence[float] | None = None,
+    *,
+    sizes: Sequence[Any] | None = None,
+    seeds: Sequence[int] = (0,),
+    hparams: Mapping[str, Sequence[Any]] | None = None,
+    data_unit: str | None = None,
+    workload: Workload | str | None = None,
+    planner: Any = "isoflop",
+    flop_counter: Any = "torch",
+    trainer: Any = "accelerate",
+    plugins: Sequence[object] = (),
+) -> Plan:
+    """Plan a sweep and return it; reads and writes no folder. Arguments as `find_optimal`."""
+    plan: Plan = find_optimal(
+        model_cls,
+        model_size_param,
+        model_kwargs,
+        dataset,
+        loss_fn,
+        compute_budgets,
+        sizes=sizes,
+        seeds=seeds,
+        hparams=hparams,
+        data_unit=data_unit,
+        workload=workload,
+        planner=planner,
+        flop_counter=flop_counter,
+        trainer=trainer,
+        train=False,
+        plugins=plugins,
+    )
+    return plan
+
+
+def read_runs(path: Any, columns: Mapping[str, str] | None = None) -> Runs:
+    """Read anybody's runs: see `flops_fit_core.tables.read_runs`."""
+    return _read_runs(path, columns)
+
+
+def fit(runs: Runs, fitter: Any = "ensemble", flop_counter: str | CostModel = "6nd") -> Any:
+    """Fit runs, read from a file or taken from a `Result`; needs no torch.
+
+    Args:
+        runs: the table of runs.
+        fitter: a name or object, or a sequence of these.
+        flop_counter: the cost model: ``"6nd"``, ``"measured"`` (the runs' own FLOPs), or a `CostModel`.
+
+    Returns:
+        A `Fit`, or a list of them for a sequence of fitters.
+
+    Raises:
+        FlopsFitError: the runs cannot be fitted; the message says what is missing.
+    """
+    if not isinstance(runs, Runs):
+        raise InputTypeError(f"runs is a {type(runs).__name__}: give Runs, such as flops_fit.read_runs(path)")
+    cost = cost_named(flop_counter, runs)
+    several = isinstance(fitter, list | tuple)
+    made = [default_registry().resolve("fitter", choice) for choice in (fitter if several else [fitter])]
+    fits: list[Fit] = [fit_one(each, runs, cost) for each in made]
+    return fits if several else fits[0]
+
+
+def load(output_dir: str | Path) -> Result:
+    """Read a finished or half-finished study from its folder."""
+    return _load(Path(output_dir))
+
+
+def plugins() -> list[PluginInfo]:
+    """What is installed, what it offers, and what failed to import and why."""
+    return list(default_registry().plugins)
+
+
+def planner(name: str, /, **options: Any) -> Any:
+    """Make the planner called `name` with options."""
+    return default_registry().make("planner", name, **options)
+
+
+def flop_counter(name: str, /, **options: Any) -> Any:
+    """Make the FLOP counter called `name` with options."""
+    return default_registry().make("flop_counter", name, **options)
+
+
+def trainer(name: str, /, **options: Any) -> Any:
+    """Make the trainer called `name` with options."""
+    return default_registry().make("trainer", name, **options)
+
+
+def fitter(name: str, /, **options: Any) -> Any:
+    """Make the fitter called `name` with options."""
+    return default_registry().make("fitter", name, **options)
+
+
+def reporter(name: str, /, **options: Any) -> Any:
+    """Make the reporter called `name` with options."""
+    return default_registry().make("reporter", name, **options)
+
+
+def executor(name: str, /, **options: Any) -> Any:
+    """Make the executor called `name` with options."""
+    return default_registry().make("executor", name, **options)
+
+
+def workload(name: str, /, **options: Any) -> Workload:
+    """Make the workload called `name` with options."""
+    made: Workload = default_registry().make("workload", name, **options)
+    return made
