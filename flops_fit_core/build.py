@@ -79,7 +79,10 @@ def n_params(model: Any) -> int:
         )
     if not callable(method):
         raise InputTypeError(f"{name}.num_params is {method!r}; it must be a method: def num_params(self) -> int")
-    value = method()
+    try:
+        value = method()
+    except Exception as error:
+        raise InputError(f"{name}.num_params() failed with {reason(error)}") from error
     if isinstance(value, bool) or not isinstance(value, Real):
         raise InputTypeError(f"{name}.num_params() returned {value!r} ({type(value).__name__}); it must return a whole number")
     if not math.isfinite(value) or value <= 0 or value != int(value):
