@@ -84,7 +84,9 @@ def n_params(model: Any) -> int:
     except Exception as error:
         raise InputError(f"{name}.num_params() failed with {reason(error)}") from error
     if isinstance(value, bool) or not isinstance(value, Real):
-        raise InputTypeError(f"{name}.num_params() returned {value!r} ({type(value).__name__}); it must return a whole number")
+        raise InputTypeError(
+            f"{name}.num_params() returned {value!r} ({type(value).__name__}); it must return a whole number"
+        )
     if not math.isfinite(value) or value <= 0 or value != int(value):
         raise InputError(f"{name}.num_params() returned {value!r}; N must be a positive whole number")
     return int(value)
