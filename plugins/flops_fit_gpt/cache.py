@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +101,9 @@ def _sha256(path: Path) -> str:
 
 def _build(corpus: Corpus, vocab_size: int | None, folder: Path) -> TokenCache:
     """Write the files beside their place, then put the folder there in one step."""
-    workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    workshop = folder.with_name(folder.name + ".building")  # the lock is held: what lies there is a killed build's
+    shutil.rmtree(workshop, ignore_errors=True)
+    workshop.mkdir()
     try:
         meta = _write(corpus, _tokenizer(corpus, vocab_size, workshop), workshop)
         (workshop / "meta.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")

@@ -57,9 +57,9 @@ class GPT(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Map tokens (batch, time) to logits (batch, time, vocab_size)."""
         x = norm(self.embedding(tokens))
-        rotation = rotary_angles(tokens.shape[1], self.head_dim, x)
+        waves = rotary_waves(tokens.shape[1], self.head_dim, x)
         for block in self.blocks:
-            x = block(x, rotation)
+            x = block(x, waves)
         return self.head(norm(x))
 
 
@@ -89,17 +89,17 @@ class Block(nn.Module):
         self.up = matrix("hidden", width, 4 * width)
         self.down = matrix("hidden", 4 * width, width, gain=branch)
 
-    def forward(self, x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, waves: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Map the stream (batch, time, width) to itself."""
-        x = x + self.mix(self.attend(norm(x), rotation))
-        return x + self.down(functional.gelu(self.up(norm(x))))
+        x = x + self.mix(self.attend(norm(x), waves))
+        return x + self.down(functional.relu(self.up(norm(x))).square())
 
-    def attend(self, x: torch.Tensor, rotation: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    def attend(self, x: torch.Tensor, waves: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
         """Causal attention of (batch, time, width), before the heads are mixed."""
         batch, time, width = x.shape
         heads = self.qkv(x).view(batch, time, -1, self.head_dim).transpose(1, 2)  # (batch, 3 · heads, time, head_dim)
         queries_keys, v = heads.split([2 * width // self.head_dim, width // self.head_dim], dim=1)
-        q, k = rotate(queries_keys, *rotation).chunk(2, dim=1)
+        q, k = rotate(queries_keys, *waves).chunk(2, dim=1)
         mixed = functional.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
         return mixed.transpose(1, 2).reshape(batch, time, width)
 
@@ -109,17 +109,17 @@ def norm(x: torch.Tensor) -> torch.Tensor:
     return functional.rms_norm(x, x.shape[-1:])
 
 
-def rotary_angles(time: int, head_dim: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Cosines and sines of shape (time, head_dim / 2), on the device and in the type of `like`."""
+def rotary_waves(time: int, head_dim: int, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Cosines and signed sines of shape (time, head_dim), on the device and in the type of `like`."""
     rates = 10_000.0 ** (-torch.arange(0, head_dim, 2, device=like.device) / head_dim)
     angles = torch.arange(time, device=like.device)[:, None] * rates
-    return angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+    cos, sin = angles.cos().to(like.dtype), angles.sin().to(like.dtype)
+    return torch.cat((cos, cos), dim=-1), torch.cat((-sin, sin), dim=-1)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Turn the pairs of `x` (…, time, head_dim) by the angles of their position."""
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat((a * cos - b * sin, a * sin + b * cos), dim=-1)
+    """Turn each pair of `x` (…, time, head_dim), numbers i and i + head_dim / 2, by its position's angle."""
+    return x * cos + x.roll(x.shape[-1] // 2, dims=-1) * sin
 
 
 def next_token_loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

@@ -13,7 +13,7 @@ newcomers are meant to read.
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import nn
@@ -83,10 +83,10 @@ def adamw(model: nn.Module, lr: float, betas: tuple[float, float], weight_decay:
     Weight decay is independent of those factors (Blake et al. 2024, section 2): each step shrinks
     every weight by ``lr * weight_decay``.
     """
-    groups: dict[float, list[Any]] = defaultdict(list)
-    for module in model.modules():
-        if isinstance(module, Matrix):
-            groups[module.lr_scale].append(module.weight)
+    scales = {module.weight: module.lr_scale for module in model.modules() if isinstance(module, Matrix)}
+    groups: dict[float, list[nn.Parameter]] = defaultdict(list)
+    for weight, scale in scales.items():
+        groups[scale].append(weight)
     return torch.optim.AdamW(
         [
             {"params": params, "lr": lr * scale, "weight_decay": weight_decay / scale}

@@ -56,6 +56,8 @@ def gpt(
         "parametrization": parametrization,
     }
     GPT(head_dim, vocab_size=257, **shape)  # says what is wrong before any text is read
+    if seq_len < 1:
+        raise InputError(f"seq_len={seq_len}: a sequence has at least one token")
     if eval_tokens < seq_len:
         raise InputError(f"eval_tokens={eval_tokens} is less than one sequence of seq_len={seq_len}")
     root = Path(cache_dir) if cache_dir is not None else default_folder()
