@@ -5,6 +5,7 @@ In: a `Study` of stage objects. Out: a `Plan`, or a `Result` that is also on dis
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,8 @@ from flops_fit_core.store import SCHEMA, Workspace, read_json, write_json, write
 from flops_fit_core.study import Study
 from flops_fit_core.sweep import train_runs
 from flops_fit_core.training import FINISHED, team_of
+
+log = logging.getLogger("flops_fit")
 
 
 def find_optimal(study: Study, output_dir: Path, resume: bool) -> Result:
@@ -114,11 +117,22 @@ def _finish(study: Study, workspace: Workspace, manifest: Manifest, fire: Any) -
         {"schema": SCHEMA, "fits": to_plain(list(fits)), "said": to_plain([*failures, *said])},
     )
     fire("flops_fit_sweep_end", result=result)
-    if fits:
-        write_text(workspace.root / "table.md", str(result.chinchilla_table()) + "\n")
-    if study.reporter is not None:
-        study.reporter.report(result, workspace.root)
-    return attrs.evolve(result, study=None)
+    said = [*result.diagnostics, *_show(result)]
+    return attrs.evolve(result, diagnostics=tuple(said), study=None)
+
+
+def _show(result: Result) -> list[Diagnostic]:
+    """Write the table and let the reporter work; what fails here must not cost the result."""
+    assert result.output_dir is not None
+    try:
+        if result.fit is not None:
+            write_text(result.output_dir / "table.md", str(result.chinchilla_table()) + "\n")
+        if result.study is not None and result.study.reporter is not None:
+            result.study.reporter.report(result, result.output_dir)
+    except Exception as error:
+        log.exception("the report could not be made; the result stands")
+        return [Diagnostic(kind="report", message=f"the report could not be made: {type(error).__name__}: {error}")]
+    return []
 
 
 def _result(

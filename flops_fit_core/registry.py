@@ -48,6 +48,7 @@ class PluginInfo:
         name: the entry point's name.
         distribution: the installed distribution that declares it, or ``"(given)"``.
         version: the distribution's version.
+        module: the module that the entry point names.
         offers: names by kind of stage.
         error: what went wrong when it was imported or registered; ``None`` if all is well.
     """
@@ -55,6 +56,7 @@ class PluginInfo:
     name: str
     distribution: str
     version: str
+    module: str = ""
     offers: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
     error: Exception | None = None
 
@@ -88,7 +90,7 @@ class Registry:
         """Load and register one entry point; a failure is kept, never raised here."""
         distribution = point.dist.name if point.dist else "(unknown)"
         version = point.dist.version if point.dist else ""
-        info = PluginInfo(name=point.name, distribution=distribution, version=version)
+        info = PluginInfo(name=point.name, distribution=distribution, version=version, module=point.module)
         try:
             info = self._register(point.load(), info)
         except Exception as error:
@@ -209,7 +211,11 @@ class Registry:
             info = self._find(stage, choice).info
             return f"{info.distribution} {info.version}".strip()
         module = type(choice).__module__
-        for distribution in metadata.packages_distributions().get(module.partition(".")[0], []):
+        package = module.partition(".")[0]
+        for info in self.plugins:
+            if info.module.partition(".")[0] == package:
+                return f"{info.distribution} {info.version}"
+        for distribution in metadata.packages_distributions().get(package, []):
             return f"{distribution} {metadata.version(distribution)}"
         return f"{module}.{type(choice).__qualname__}"
 

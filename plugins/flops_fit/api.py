@@ -17,7 +17,6 @@ from flops_fit_core.fitting import cost_named, fit_one
 from flops_fit_core.pipeline import find_optimal as _find_optimal
 from flops_fit_core.pipeline import load as _load
 from flops_fit_core.registry import PluginInfo, default_registry
-from flops_fit_core.tables import read_runs as _read_runs
 
 MODES = {"local": "accelerate", "mock": "simulate"}
 
@@ -153,6 +152,8 @@ def plan_sweep(
 
 def read_runs(path: Any, columns: Mapping[str, str] | None = None) -> Runs:
     """Read anybody's runs: see `flops_fit_core.tables.read_runs`."""
+    from flops_fit_core.tables import read_runs as _read_runs
+
     return _read_runs(path, columns)
 
 

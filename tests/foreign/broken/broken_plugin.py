@@ -1,0 +1,1 @@
+"""A plugin that needs a library nobody has."""
