@@ -1,7 +1,7 @@
-"""Damped Newton on a batch of independent small problems, in NumPy alone.
+"""Damped Newton on many small independent problems at once, in NumPy alone.
 
-In: an `Objective`, one start and one row of run weights for each problem. Out: each problem's
-minimum, and whether it was reached: the decrease a further step promises is nothing.
+In: an `Objective`, a start and a row of run weights for each problem. Out: each problem's minimum,
+and whether it was reached: whether a further step promises no decrease.
 """
 
 from __future__ import annotations
@@ -14,70 +14,107 @@ from flops_fit_lmfit.objective import Objective
 
 Floats = NDArray[np.float64]
 
-TOLERANCE = 1e-13  # relative decrease of the objective that a further Newton step promises
+TOLERANCE = 1e-13  # relative decrease of the objective that a further step promises
 ROUNDING = 1e-15  # a residual's own rounding error
+LONGEST = 2.0  # no coordinate (all are logarithms or exponents) moves further in one step
+SLOTS = 256  # problems at work at once: their arrays stay in the processor's cache
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, eq=False)
 class Minima:
-    """What `minimise` found, one row a problem."""
+    """What `minimise` found, one row a problem.
+
+    Attributes:
+        theta: coordinates, shape (m, 5).
+        value: the objective there, shape (m,).
+        decrease: what a further step promises, relative to `value`, shape (m,).
+        converged: whether that is nothing, shape (m,).
+    """
 
     theta: Floats
     value: Floats
-    decrease: Floats  # promised by a further step, relative to the value
+    decrease: Floats
     converged: NDArray[np.bool_]
-    iterations: int
 
 
-def minimise(objective: Objective, start: Floats, weights: Floats, *, max_iter: int = 200) -> Minima:
-    """Minimise the objective from `start` (m, 5) with run weights (m, k) or (k,)."""
-    theta = start.copy()
-    weights = np.broadcast_to(weights, (len(theta), len(objective.x)))
+def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps: int = 300) -> Minima:
+    """Minimise the objective with run weights (m, k) or (k,) from `start` (m, 5), or (5,) for all of them.
+
+    Newton's step on the exact Hessian H, damped as H + mu·M by the metric M of the quadratic that
+    majorises the objective (so that mu = 1 is about a step of iteratively reweighted least squares).
+    """
+    start, weights = np.atleast_2d(start), np.atleast_2d(weights)
+    m = max(len(start), len(weights))
+    metric = objective.metric(start, weights if len(start) > 1 else weights.mean(axis=0, keepdims=True))
+    metric = np.broadcast_to(metric, (m, 5, 5))
+    start, weights = np.broadcast_to(start, (m, 5)), np.broadcast_to(weights, (m, len(objective.x)))
     floor = ROUNDING**2 * weights.sum(axis=1)
-    value, gradient, hessian = objective.derivatives(theta, weights)
-    damping = np.full(len(theta), 1e-4)
-    decrease = np.full(len(theta), np.inf)
-    live = np.arange(len(theta))
-    iteration = 0
-    w = weights
-    f, g, h = value.copy(), gradient, hessian
-    while len(live) and iteration < max_iter:
-        iteration += 1
-        step, promised = _step(g, h, damping[live])
-        trial = theta[live] + step
+    theta, value, decrease = start.copy(), np.full(m, np.inf), np.full(m, np.inf)
+    damping, steps = np.full(m, 1e-3), np.zeros(m, dtype=int)
+
+    at = np.arange(min(SLOTS, m))  # the problem in each slot
+    waiting = len(at)
+    w = weights[at].copy()
+    g, h = np.zeros((len(at), 5)), np.broadcast_to(np.eye(5), (len(at), 5, 5)).copy()
+    while len(at):
+        f, small = value[at], floor[at]
+        step, promised, mu = _step(g, h, metric[at], damping[at])
+        trial = theta[at] + step
         f_new, g_new, h_new = objective.derivatives(trial, w)
-        better = f_new <= f * (1 + 1e-14) + floor[live]
-        gain = np.divide(f - f_new, promised, out=np.zeros_like(f), where=promised > 0)
-        damping[live] = np.where(
-            better, np.where(gain > 0.5, damping[live] * 0.1, damping[live]), damping[live] * 10 + 1e-6
-        )
-        damping[live] = np.clip(np.where(damping[live] < 1e-9, 0.0, damping[live]), 0.0, 1e12)
-        done = promised <= TOLERANCE * f + floor[live]
-        done &= better | (damping[live] <= 1.0)
-        theta[live[better]] = trial[better]
-        decrease[live] = promised / (f + floor[live])
-        f = np.where(better, f_new, f)
-        g = np.where(better[:, None], g_new, g)
-        h = np.where(better[:, None, None], h_new, h)
-        value[live] = f
-        stuck = damping[live] >= 1e12
-        keep = ~(done | stuck)
-        if not keep.all():
-            live, f, g, h, w = live[keep], f[keep], g[keep], h[keep], w[keep]
-    converged = decrease <= 1e-9
-    converged[live] = False
-    return Minima(theta=theta, value=value, decrease=decrease, converged=converged, iterations=iteration)
+        better = f_new <= f * (1 + 1e-14) + small
+        new = np.isinf(f)  # its first step was none: it only evaluates the start
+        with np.errstate(invalid="ignore", divide="ignore"):
+            gain = (f - f_new) / promised
+        mu *= np.where(better & (gain > 0.75), 0.1, np.where(better & (gain > 0.25), 1.0, 5.0))
+        damping[at] = np.where(new, damping[at], np.clip(mu, 1e-9, 1e9))
+        decrease[at] = promised / (f + small)
+        theta[at[better]] = trial[better]
+        value[at[better]] = f_new[better]
+        g[better], h[better] = g_new[better], h_new[better]
+        steps[at] += 1
+
+        out = ~new & (promised <= TOLERANCE * f + small) & (mu < 1.0)
+        out |= steps[at] >= max_steps
+        if not out.any():
+            continue
+        free = np.flatnonzero(out)
+        fill = free[: m - waiting]
+        at[fill] = np.arange(waiting, waiting + len(fill))
+        waiting += len(fill)
+        w[fill], g[fill] = weights[at[fill]], 0.0
+        empty = free[len(fill) :]
+        if len(empty):
+            at, w, g, h = (np.delete(array, empty, axis=0) for array in (at, w, g, h))
+    return Minima(theta=theta, value=value, decrease=decrease, converged=decrease <= 1e-10)
 
 
-def _step(g: Floats, h: Floats, damping: Floats) -> tuple[Floats, Floats]:
-    """A descent step and the decrease it promises: Newton on |eigenvalues| of the scaled Hessian."""
-    diagonal = np.abs(np.einsum("mii->mi", h))
-    scale = 1.0 / np.sqrt(np.maximum(diagonal, 1e-12 * diagonal.max(axis=1, keepdims=True)) + 1e-300)
-    values, vectors = np.linalg.eigh(h * scale[:, :, None] * scale[:, None, :])
-    slopes = np.einsum("mij,mi->mj", vectors, g * scale)
-    curves = np.abs(values) + 1e-14 + damping[:, None]
-    along = -slopes / curves
-    step = np.einsum("mij,mj->mi", vectors, along) * scale
-    promised = 0.5 * (slopes**2 / curves).sum(axis=1)
-    longest = np.maximum(np.abs(step).max(axis=1, keepdims=True) / 2.0, 1.0)
-    return step / longest, promised
+def _step(g: Floats, h: Floats, metric: Floats, damping: Floats) -> tuple[Floats, Floats, Floats]:
+    """Steps (m, 5), the decrease each promises, and the damping that made H + mu·M positive definite."""
+    mu = damping.copy()
+    step = np.empty_like(g)
+    todo = np.arange(len(g))
+    while len(todo):
+        step[todo], good = _solve(h[todo] + mu[todo, None, None] * metric[todo], -g[todo])
+        todo = todo[~good & (mu[todo] < 1e9)]
+        mu[todo] = np.maximum(10.0 * mu[todo], 0.1)
+    promised = -0.5 * np.einsum("mi,mi->m", g, step)
+    longest = np.maximum(np.abs(step).max(axis=1, keepdims=True) / LONGEST, 1.0)
+    return step / longest, promised, mu
+
+
+def _solve(matrix: Floats, right: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Solve many symmetric 5×5 systems by elimination, and tell which matrices are positive definite."""
+    a, x = matrix.transpose(1, 2, 0).copy(), right.T.copy()
+    size = len(x)
+    smallest = 1e-13 * np.einsum("iim->im", a).copy()
+    good = np.ones(x.shape[1], dtype=bool)
+    with np.errstate(all="ignore"):
+        for j in range(size):
+            good &= a[j, j] > smallest[j]
+            factor = a[j + 1 :, j] / a[j, j]
+            a[j + 1 :, j + 1 :] -= factor[:, None] * a[j, j + 1 :]
+            x[j + 1 :] -= factor * x[j]
+        for j in reversed(range(size)):
+            x[j] -= np.einsum("im,im->m", a[j, j + 1 :], x[j + 1 :])
+            x[j] /= a[j, j]
+    return x.T, good

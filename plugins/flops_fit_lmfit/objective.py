@@ -19,7 +19,19 @@ from flops_fit_core.errors import InputError, nearest
 Floats = NDArray[np.float64]
 
 OBJECTIVES = ("log_huber", "log_mse", "lin_huber", "lin_mse")
-_ROWS, _COLS = np.triu_indices(5)
+# Where the sums that make up the gradient and the Hessian stand: (product, power of x and y).
+_T, _U, _V, _TT, _TU, _TV, _UU, _UV, _VV = range(9)
+_1, _X, _XX, _Y, _YY, _XY = range(6)
+_GRADIENT = np.array([(_T, _1), (_U, _1), (_V, _1), (_U, _X), (_V, _Y)]).T
+_HESSIAN = np.array(
+    [
+        [(_TT, _1), (_TU, _1), (_TV, _1), (_TU, _X), (_TV, _Y)],
+        [(_TU, _1), (_UU, _1), (_UV, _1), (_UU, _X), (_UV, _Y)],
+        [(_TV, _1), (_UV, _1), (_VV, _1), (_UV, _X), (_VV, _Y)],
+        [(_TU, _X), (_UU, _X), (_UV, _X), (_UU, _XX), (_UV, _XY)],
+        [(_TV, _Y), (_UV, _Y), (_VV, _Y), (_UV, _XY), (_VV, _YY)],
+    ]
+).transpose(2, 0, 1)
 
 
 def _floats(values: ArrayLike) -> Floats:
@@ -100,10 +112,8 @@ class Objective:
 
     def terms(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
         """E, A/N^alpha and B/D^beta at every run: shapes (m, 1), (m, k), (m, k)."""
-        e = np.exp(theta[:, :1])
-        p = np.exp(theta[:, 1:2] - theta[:, 3:4] * self.x)
-        q = np.exp(theta[:, 2:3] - theta[:, 4:5] * self.y)
-        return e, p, q
+        p, q = theta[:, [1, 3]] @ self.basis[:, [_1, _X]].T, theta[:, [2, 4]] @ self.basis[:, [_1, _Y]].T
+        return np.exp(theta[:, :1]), np.exp(p, out=p), np.exp(q, out=q)
 
     def residuals(self, theta: Floats) -> Floats:
         """s·r for coordinates of shape (m, 5): shape (m, k)."""
@@ -122,51 +132,77 @@ class Objective:
         return np.asarray((weights * rho).sum(axis=-1))
 
     def derivatives(self, theta: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
-        """Value (m,), gradient (m, 5) and exact Hessian (m, 5, 5)."""
+        """Value (m,), gradient (m, 5) and exact Hessian (m, 5, 5) for weights of shape (m, k).
+
+        Every entry is a sum over runs of a product of terms times 1, x, x², y, y² or xy: nine products
+        and one matrix multiplication give all of them.
+        """
+        sums = np.empty((9, len(theta), len(self.x)))
+        h_t, h_u, h_v, tt, tu, tv, uu, uv, vv = sums
         t, u, v = self.terms(theta)
-        predicted = t + u + v
+        r = u + v
+        r += t
         if self.is_log:
-            r = np.log(predicted) - self.target
-            np.reciprocal(predicted, out=predicted)
-            t, u, v = t * predicted, u * predicted, v * predicted
-        else:
-            r = predicted - self.target
-            t = np.broadcast_to(t, u.shape)
-        if self.scale is not None:
-            r *= self.scale
+            t, u, v = t / r, np.divide(u, r, out=u), np.divide(v, r, out=v)
+            np.log(r, out=r)
+        r -= self.target
+        value, first, second = self._rho(r, weights)
+        if self.is_log:
+            second -= first  # (ln L)'' = L''/L - (ln L)'²
+        np.multiply(first, t, out=h_t)
+        np.multiply(first, u, out=h_u)
+        np.multiply(first, v, out=h_v)
+        np.multiply(second, v, out=vv)
+        np.multiply(vv, u, out=uv)
+        np.multiply(vv, t, out=tv)
+        vv *= v
+        vv += h_v
+        np.multiply(second, u, out=uu)
+        np.multiply(uu, t, out=tu)
+        uu *= u
+        uu += h_u
+        np.multiply(second, t, out=tt)
+        tt *= t
+        tt += h_t
+        table = (sums.reshape(-1, len(self.x)) @ self.basis).reshape(9, len(theta), 6)
+        gradient = table[_GRADIENT[0], :, _GRADIENT[1]].T
+        return value, gradient, table[_HESSIAN[0], :, _HESSIAN[1]].transpose(2, 0, 1)
+
+    def _rho(self, r: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
+        """Sum of w·rho(s·r), and its first and second derivative by each run's r; `r` is overwritten."""
+        s = self.scale
+        if s is not None:
+            r *= s
         if self.is_huber:
             psi = np.clip(r, -self.delta, self.delta)
-            curve = weights * (psi == r)
-            value = np.einsum("mk,mk->m", weights * psi, r - 0.5 * psi)
+            second = weights * (psi == r)
+            first = weights * psi
+            psi *= 0.5
+            r -= psi
+            value = np.einsum("mk,mk->m", first, r)
         else:
-            psi = 2.0 * r
-            curve = 2.0 * weights
-            value = np.einsum("mk,mk->m", weights * r, r)
-        h = weights * psi
+            first = weights * r
+            value = np.einsum("mk,mk->m", first, r)
+            first *= 2.0
+            second = 2.0 * weights
+        if s is not None:
+            first *= s
+            second *= s * s
+        return value, first, second
+
+    def metric(self, theta: Floats, weights: Floats) -> Floats:
+        """Hessian (m, 5, 5) of the quadratic that majorises the objective at `theta`: positive definite."""
+        t, u, v = self.terms(theta)
+        g = np.stack([np.broadcast_to(t, u.shape), u, v, -u * self.x, -v * self.y], axis=1)
+        if self.is_log:
+            g /= (t + u + v)[:, None, :]
+        h = weights * 2.0
+        if self.is_huber:
+            r = np.abs(self.residuals(theta))
+            h = weights * (self.delta / np.maximum(r, self.delta))
         if self.scale is not None:
-            h, curve = h * self.scale, curve * self.scale**2
-        k = curve - h if self.is_log else np.broadcast_to(curve, r.shape)
-        kt, ku, kv = k * t, k * u, k * v
-        b = self.basis
-        one, nx, xx, ny, yy, xy = range(6)
-        ht, hu, hv = h * t, h * u, h * v
-        s_ht = ht @ b[:, one]
-        s_hu = hu @ b[:, [one, nx, xx]]
-        s_hv = hv @ b[:, [one, ny, yy]]
-        s_tu = (kt * u) @ b[:, [one, nx]]
-        s_tv = (kt * v) @ b[:, [one, ny]]
-        s_uu = (ku * u) @ b[:, [one, nx, xx]]
-        s_uv = (ku * v) @ b[:, [one, nx, ny, xy]]
-        s_vv = (kv * v) @ b[:, [one, ny, yy]]
-        gradient = np.stack([s_ht, s_hu[:, 0], s_hv[:, 0], s_hu[:, 1], s_hv[:, 1]], axis=1)
-        entries = [
-            (kt * t).sum(axis=1) + s_ht, s_tu[:, 0], s_tv[:, 0], s_tu[:, 1], s_tv[:, 1],
-            s_uu[:, 0] + s_hu[:, 0], s_uv[:, 0], s_uu[:, 1] + s_hu[:, 1], s_uv[:, 2],
-            s_vv[:, 0] + s_hv[:, 0], s_uv[:, 1], s_vv[:, 1] + s_hv[:, 1],
-            s_uu[:, 2] + s_hu[:, 2], s_uv[:, 3],
-            s_vv[:, 2] + s_hv[:, 2],
-        ]  # fmt: skip
-        hessian = np.empty((len(theta), 5, 5))
-        for row, col, entry in zip(_ROWS, _COLS, entries, strict=True):
-            hessian[:, row, col] = hessian[:, col, row] = entry
-        return value, gradient, hessian
+            h = h * self.scale**2
+        m = (g * h[:, None, :]) @ g.transpose(0, 2, 1)
+        diagonal = np.einsum("mii->mi", m)  # a view
+        diagonal += 1e-10 * diagonal.max(axis=1, keepdims=True)
+        return m
