@@ -7,8 +7,6 @@ For given alpha and beta the law is linear in E, A and B, which are solved for w
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,33 +14,44 @@ from flops_fit_lmfit.objective import Objective
 
 Floats = NDArray[np.float64]
 
-GRID = np.geomspace(0.03, 2.4, 14)
-_SUBSETS = [np.array(s) for k in (3, 2, 1) for s in itertools.combinations(range(3), k)]
+GRID = np.geomspace(0.04, 2.0, 10)
+_SUPPORTS = tuple(np.array(s) for s in ([0, 1, 2], [0, 1], [0, 2], [1, 2], [0], [1], [2]))
 
 
-def starts(objective: Objective, weights: Floats, count: int = 6) -> Floats:
-    """Coordinates (at most `count`, 5), the most promising first."""
-    alpha, beta = (g.reshape(-1) for g in np.meshgrid(GRID, GRID, indexing="ij"))
-    p, q = np.exp(-alpha[:, None] * objective.x), np.exp(-beta[:, None] * objective.y)
-    columns = np.stack([np.ones_like(p), p, q], axis=1)  # (m, 3, k)
-    base = weights / objective.loss**2 if objective.is_log else weights
+def starts(objective: Objective, weights: Floats, count: int = 4) -> Floats:
+    """Coordinates (at most `count`, 5), the most promising first.
+
+    Robust objectives are approached by a few rounds of iteratively reweighted least squares.
+    """
+    size = len(GRID)
+    p = np.repeat(np.exp(-GRID[:, None] * objective.x), size, axis=0)
+    q = np.tile(np.exp(-GRID[:, None] * objective.y), (size, 1))
+    columns = np.stack([np.ones_like(p), p, q], axis=1)  # (size², 3, k)
+    inverse = 1.0 / objective.loss if objective.is_log else np.ones_like(objective.loss)
     if objective.scale is not None:
-        base = base * objective.scale**2
-    irls = np.broadcast_to(base, p.shape)
-    for _ in range(4 if objective.is_huber else 1):
-        linear = _nonnegative(columns, irls, objective.loss)
-        theta = np.column_stack([np.log(np.maximum(linear, 1e-12 * objective.loss.mean())), alpha, beta])
+        inverse = inverse * objective.scale
+    base = weights * inverse**2  # log residuals are relative ones to first order
+    reweighted = np.broadcast_to(base, p.shape)
+    for _ in range(3 if objective.is_huber else 1):
+        linear = _nonnegative(columns, reweighted, objective.loss)
         if objective.is_huber:
-            r = np.abs(objective.residuals(theta))
-            irls = base * np.minimum(1.0, max(objective.delta, float(np.median(r.min(axis=0)))) / np.maximum(r, 1e-300))
-    value = objective.value(theta, weights).reshape(len(GRID), len(GRID))
-    order = np.argsort(value, axis=None, kind="stable")
+            r = np.abs((np.einsum("mj,mjk->mk", linear, columns) - objective.loss) * inverse)
+            reweighted = base / np.maximum(r, max(objective.delta, 0.1 * float(r.mean(axis=1).min())))
+    least = 1e-9 * objective.loss.mean()
+    alpha, beta = np.repeat(GRID, size), np.tile(GRID, size)
+    theta = np.column_stack([np.log(np.maximum(linear, least)), alpha, beta])
+    value = objective.value(theta, weights)
+    order = np.argsort(value, kind="stable")
+    valley = _is_valley(value.reshape(size, size)).reshape(-1)
+    return np.concatenate([theta[order[valley[order]]], theta[order[~valley[order]]]])[:count]
+
+
+def _is_valley(value: Floats) -> NDArray[np.bool_]:
+    """Which cells of a grid are no higher than their eight neighbours."""
     around = np.pad(value, 1, constant_values=np.inf)
-    neighbours = [around[1 + i : 1 + i + len(GRID), 1 + j : 1 + j + len(GRID)] for i in (-1, 0, 1) for j in (-1, 0, 1)]
-    valley = (value <= np.min(neighbours, axis=0)).reshape(-1)
-    chosen = [i for i in order if valley[i]][:count]
-    chosen += [i for i in order if i not in chosen][: count - len(chosen)]
-    return theta[chosen]
+    rows, cols = value.shape
+    neighbours = [around[i : i + rows, j : j + cols] for i in range(3) for j in range(3)]
+    return np.asarray(value <= np.min(neighbours, axis=0))
 
 
 def _nonnegative(columns: Floats, weights: Floats, target: Floats) -> Floats:
@@ -50,13 +59,14 @@ def _nonnegative(columns: Floats, weights: Floats, target: Floats) -> Floats:
     weighted = columns * weights[:, None, :]
     gram = weighted @ columns.transpose(0, 2, 1)
     moment = weighted @ target
-    best, best_value = np.zeros(moment.shape), np.zeros(len(moment))
-    for support in _SUBSETS:
-        g = gram[:, support[:, None], support] * (1 + 1e-12 * np.eye(len(support)))
-        c = np.linalg.solve(g + 1e-300 * np.eye(len(support)), moment[:, support, None])[..., 0]
-        value = -(c * moment[:, support]).sum(axis=1)  # the minimum, less a constant
-        better = (c >= 0).all(axis=1) & (value < best_value)
-        best_value = np.where(better, value, best_value)
+    ridge = 1e-13 * np.einsum("mii->m", gram)[:, None, None]
+    best, least = np.zeros(moment.shape), np.zeros(len(moment))
+    for support in _SUPPORTS:
+        g = gram[:, support[:, None], support] + ridge * np.eye(len(support))
+        c = np.linalg.solve(g, moment[:, support, None])[..., 0]
+        value = -np.einsum("mi,mi->m", c, moment[:, support])  # the sum of squares, less a constant
+        better = (c >= 0).all(axis=1) & (value < least)
+        least = np.where(better, value, least)
         full = np.zeros(moment.shape)
         full[:, support] = c
         best = np.where(better[:, None], full, best)
