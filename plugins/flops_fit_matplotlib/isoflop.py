@@ -1,0 +1,109 @@
+"""The figure that gives IsoFLOP its name: loss against N, one curve for every compute budget.
+
+In: a result and its `Sweep`. Out: a `Figure`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from flops_fit_core.data import Result
+from flops_fit_matplotlib import style
+from flops_fit_matplotlib.curves import Sweep, trajectory
+
+
+def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
+    """Draw runs, curves, minima and the compute-optimal path through them."""
+    figure = Figure(figsize=(8.0, 5.2), layout="constrained", facecolor="white")
+    axes = figure.add_subplot()
+    style.dress(axes)
+    colors = style.budget_colors(sweep.budgets)
+    for budget, color in colors.items():
+        _draw_runs(axes, sweep, budget, color)
+    for curve in sweep.curves:
+        color = colors.get(curve.budget, style.NO_BUDGET)
+        axes.plot(curve.n_params, curve.loss, color=color, linewidth=1.8, zorder=2)
+    _draw_minima(axes, sweep)
+    _draw_path(axes, result, sweep)
+    _scale(axes, sweep)
+    _draw_unfinished(axes, sweep, colors)
+    axes.set_xlabel("Parameters N", fontsize=style.LABEL)
+    axes.set_ylabel("Held-out loss", fontsize=style.LABEL)
+    axes.set_title(f"{result.workload}: loss at equal compute", fontsize=style.TITLE, loc="left", color=style.INK)
+    _legend(figure, axes, colors)
+    return figure
+
+
+def _draw_runs(axes: Axes, sweep: Sweep, budget: float, color: style.Color) -> None:
+    runs, here = sweep.runs, sweep.at(budget) & sweep.usable
+    kept, out = here & ~sweep.left_out, here & sweep.left_out
+    errors = None if runs.loss_stderr is None else np.nan_to_num(runs.loss_stderr[kept])
+    axes.errorbar(
+        runs.n_params[kept], runs.loss[kept], yerr=errors, fmt="o", color=color, ecolor=color, markersize=5.5,
+        markeredgecolor="white", markeredgewidth=0.6, elinewidth=1.0, capsize=2.0, zorder=3,
+    )  # fmt: skip
+    if out.any():
+        axes.plot(
+            runs.n_params[out], runs.loss[out], "x", color=color, markersize=6.5, markeredgewidth=1.4,
+            label="left out of the fit", zorder=3,
+        )  # fmt: skip
+
+
+def _draw_minima(axes: Axes, sweep: Sweep) -> None:
+    for used, face, label in ((True, style.ACCENT, "minimum"), (False, "white", "minimum, not used")):
+        minima = [(c.n_opt, c.loss_opt) for c in sweep.curves if c.used is used]
+        found = [(n, loss) for n, loss in minima if n is not None and loss is not None]
+        if found:
+            axes.plot(
+                [n for n, _ in found], [loss for _, loss in found], "D", color=face, markersize=7.5,
+                markeredgecolor="white" if used else style.ACCENT, markeredgewidth=1.0, label=label, zorder=5,
+            )  # fmt: skip
+
+
+def _draw_path(axes: Axes, result: Result, sweep: Sweep) -> None:
+    if result.fit is None or len(sweep.budgets) < 2:
+        return
+    path = trajectory(result.fit, np.geomspace(sweep.budgets[0], sweep.budgets[-1], 40))
+    axes.plot(
+        [p.n_params.value for p in path], [p.loss.value for p in path], color=style.INK, linewidth=1.2,
+        linestyle=(0, (4, 3)), label=f"optimum, {result.fit.fitter}", zorder=4,
+    )  # fmt: skip
+
+
+def _scale(axes: Axes, sweep: Sweep) -> None:
+    axes.set_xscale("log")
+    style.log_axis(axes.xaxis, style.count)
+    losses = sweep.runs.loss[sweep.usable]
+    if losses.max() > 3 * losses.min():
+        axes.set_yscale("log")
+        style.log_axis(axes.yaxis, style.plain)
+
+
+def _draw_unfinished(axes: Axes, sweep: Sweep, colors: dict[float, style.Color]) -> None:
+    """Runs without a loss stand at the upper edge, so that a gap in a curve explains itself."""
+    rows = np.flatnonzero(~sweep.usable & np.isfinite(sweep.runs.n_params) & (sweep.runs.n_params > 0))
+    for row in rows:
+        axes.plot(
+            sweep.runs.n_params[row], 1.0, "v", color=colors.get(float(sweep.budget[row]), style.NO_BUDGET), markersize=6.5,
+            transform=axes.get_xaxis_transform(), clip_on=False, label="diverged or failed", zorder=3,
+        )  # fmt: skip
+
+
+def _legend(figure: Figure, axes: Axes, colors: dict[float, style.Color]) -> None:
+    """Budgets first, in the order in which their curves lie; then what the other marks mean."""
+    entries = [
+        Line2D([], [], color=color, marker="o", markeredgecolor="white", linewidth=1.8, label=style.power(budget))
+        for budget, color in colors.items()
+    ]
+    handles, labels = axes.get_legend_handles_labels()
+    meanings = dict(zip(labels, handles, strict=True))
+    budgets = figure.legend(
+        handles=entries, title="Budget C (FLOPs)", loc="outside right upper", frameon=False, fontsize=style.TICK,
+        title_fontsize=style.TICK, alignment="left",
+    )  # fmt: skip
+    if meanings:
+        axes.legend(meanings.values(), meanings.keys(), loc="best", frameon=False, fontsize=style.TICK)
+    budgets.get_title().set_color(style.INK)
