@@ -1,0 +1,28 @@
+"""Trainer ``accelerate``: exact, resumable training of every planned run with PyTorch and Accelerate.
+
+Modules, one idea each: `trainer` (the options, the order of things), `recipe` (one run's numbers),
+`schedule` and `rules` (learning rates), `order` and `data` (which sample comes when), `loop` (the
+optimizer steps), `evaluate` (held-out loss), `checkpoint` and `rng` (state that survives a kill), `trunk`
+(runs that share their first part), `team` (several processes), `trackers`, `check` (bad input).
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from flops_fit_core.hookspecs import hookimpl
+from flops_fit_core.lazy import LazyFactory, lazy_attributes
+
+__getattr__ = lazy_attributes(
+    __name__,
+    {"AccelerateTrainer": "trainer", "kaplan_lr": "rules", "deepseek_lr": "rules", "deepseek_batch_tokens": "rules"},
+)
+
+
+@hookimpl
+def flops_fit_trainers() -> Mapping[str, Callable[..., Any]]:
+    """Offer ``accelerate``."""
+    return {
+        "accelerate": LazyFactory(
+            "flops_fit_accelerate.trainer:AccelerateTrainer", needs="torch and accelerate", extra="train"
+        )
+    }

@@ -1,0 +1,83 @@
+"""The state of a run on disk: written beside, synced, renamed; the last good one stands until then.
+
+In: a dict of tensors, numbers, strings and lists. Out: the same dict, read with ``weights_only=True``: nothing in the
+file is ever executed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_model
+
+from flops_fit_core.errors import StoreError
+from flops_fit_core.store import sync_folder
+
+FILE = "state.pt"
+
+State = dict[str, Any]
+
+
+def write_state(folder: Path, state: State) -> None:
+    """Put a state in a folder, in place of the one before.
+
+    Raises:
+        StoreError: it could not be written, such as on a full disk; the one before is as it was.
+    """
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            torch.save(state, file)
+            file.flush()
+            os.fsync(file.fileno())
+
+    _replace(folder / FILE, write)
+
+
+def read_state(folder: Path) -> State | None:
+    """The state in a folder, or ``None`` where there is none.
+
+    Raises:
+        StoreError: the file is damaged.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return None
+    try:
+        state: State = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise StoreError(
+            f"the checkpoint {path} cannot be read ({error}): remove it to train that run from its beginning"
+        ) from error
+    return state
+
+
+def write_weights(path: Path, model: torch.nn.Module) -> None:
+    """Keep a finished model's weights as safetensors (tied weights once)."""
+
+    def write(temporary: Path) -> None:
+        save_model(model, str(temporary))
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+
+    _replace(path, write)
+
+
+def _replace(path: Path, write: Any) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write(temporary)
+        os.replace(temporary, path)
+        sync_folder(path.parent)
+    except (OSError, RuntimeError) as error:  # torch reports a failed write as RuntimeError
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise StoreError(
+            f"{path} could not be written ({error}): make room and start again; the run then goes on from its last "
+            "checkpoint, and only what was trained since is lost"
+        ) from error

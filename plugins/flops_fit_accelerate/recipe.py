@@ -1,0 +1,115 @@
+"""The numbers of one run's training: the trainer's options, callables resolved, overrides applied.
+
+In: an `AccelerateTrainer`, a `Run`, the nominal units of data in a step. Out: a `Recipe`, which is recorded with the
+run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import attrs
+
+from flops_fit_accelerate.schedule import Schedule
+from flops_fit_core.data import Run
+from flops_fit_core.errors import TrainingError, nearest
+
+if TYPE_CHECKING:
+    from flops_fit_accelerate.trainer import AccelerateTrainer
+
+T = TypeVar("T")
+
+#: A value, or a function that gives it for a run.
+PerRun = T | Callable[[Run], T]
+
+#: Trainer options that ``run.hparams`` may override.
+OVERRIDABLE = (
+    "lr", "batch_size", "betas", "weight_decay", "clip_norm", "schedule", "warmup", "min_warmup_steps", "cooldown",
+    "min_cooldown_steps", "cooldown_shape", "final_lr", "mixed_precision", "accumulate",
+)  # fmt: skip
+
+
+@attrs.frozen(kw_only=True)
+class Recipe:
+    """What is in force in one run."""
+
+    lr: float
+    batch_size: int
+    betas: tuple[float, float]
+    weight_decay: float
+    clip_norm: float | None
+    schedule: Schedule
+    mixed_precision: str
+    accumulate: int
+
+    def record(self) -> dict[str, Any]:
+        """The recipe as plain values for a run's record."""
+        s = self.schedule
+        shown: dict[str, Any] = {
+            "lr": self.lr, "batch_size": self.batch_size, "betas": list(self.betas), "weight_decay": self.weight_decay,
+            "clip_norm": self.clip_norm, "schedule": s.kind, "warmup_units": s.warmup, "final_lr": s.floor,
+            "mixed_precision": self.mixed_precision, "accumulate": self.accumulate,
+        }  # fmt: skip
+        if s.kind == "wsd":
+            shown |= {"cooldown_units": s.cooldown, "cooldown_shape": s.shape}
+        if s.too_short:
+            shown["too_short"] = s.too_short
+        return shown
+
+
+def with_overrides(trainer: AccelerateTrainer, run: Run) -> AccelerateTrainer:
+    """The trainer with the run's ``hparams`` in place of its own options."""
+    for name in run.hparams:
+        if name not in OVERRIDABLE:
+            raise TrainingError(
+                f"hparams name {name!r}, which this trainer cannot set for one run.{nearest(name, OVERRIDABLE)} "
+                f"It can set: {', '.join(OVERRIDABLE)}"
+            )
+    return attrs.evolve(trainer, **run.hparams) if run.hparams else trainer
+
+
+def recipe_of(trainer: AccelerateTrainer, run: Run, units_per_sample: float, own_batch_size: int | None) -> Recipe:
+    """Resolve the options for a run.
+
+    A warm-up given as a fraction is of D for ``cosine`` and ``constant``. For ``wsd`` it is of 20 N, whatever D is: all
+    budgets of one size then share their warm-up and can share a trunk, and 0.05 is the warm-up of N units of data
+    that Porian et al. 2024 (arXiv 2406.19146, section 3.2) found right for all sizes.
+    """
+    trainer = with_overrides(trainer, run)
+    batch_size = own_batch_size or int(_number(trainer.batch_size, run, "batch_size", least=1))
+    step = units_per_sample * batch_size
+    reference = 20 * run.n_params if trainer.schedule == "wsd" else run.n_tokens
+    warmup = max(trainer.warmup * reference, trainer.min_warmup_steps * step)
+    cooldown = (
+        max(trainer.cooldown * run.n_tokens, trainer.min_cooldown_steps * step) if trainer.schedule == "wsd" else 0.0
+    )
+    betas = trainer.betas(run) if callable(trainer.betas) else trainer.betas
+    return Recipe(
+        lr=_number(trainer.lr, run, "lr"),
+        batch_size=batch_size,
+        betas=(float(betas[0]), float(betas[1])),
+        weight_decay=_number(trainer.weight_decay, run, "weight_decay", least=0),
+        clip_norm=trainer.clip_norm,
+        schedule=Schedule(
+            kind=trainer.schedule,
+            horizon=run.n_tokens,
+            warmup=warmup,
+            cooldown=cooldown,
+            shape=trainer.cooldown_shape,
+            floor=trainer.final_lr,
+        ),
+        mixed_precision=trainer.mixed_precision,
+        accumulate=trainer.accumulate,
+    )
+
+
+def _number(option: Any, run: Run, name: str, least: float | None = None) -> float:
+    value = float(option(run) if callable(option) else option)
+    if not math.isfinite(value) or (value <= 0 if least is None else value < least):
+        bound = "a positive number" if least is None else f"at least {least}"
+        raise TrainingError(
+            f"{name} is {value} for the run of size {run.size} (N = {run.n_params}): it must be {bound}"
+        )
+    return value

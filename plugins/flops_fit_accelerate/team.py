@@ -1,0 +1,83 @@
+"""Several processes that train one model: who they are, and what they tell each other over the host network.
+
+In: the environment that ``torchrun`` or ``accelerate launch`` makes. Out: a `flops_fit_core.team.Team` that can also
+add up numbers. Gradients go the fast way (DistributedDataParallel); units of data, losses and decisions are a few
+numbers and go through gloo, so that no device has to be waited for.
+
+Seen on CPU (gloo, two processes on one machine). NCCL and several machines use the same code and were not seen.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any, TypeVar
+
+import attrs
+import torch
+import torch.distributed as dist
+from accelerate import PartialState
+
+from flops_fit_core.errors import TrainingError
+
+T = TypeVar("T")
+
+
+@attrs.frozen
+class ProcessTeam:
+    """All processes of the job; a team of one where there is no job."""
+
+    rank: int = 0
+    size: int = 1
+    group: Any = attrs.field(default=None, eq=False, repr=False)
+
+    def share(self, make: Callable[[], T]) -> T:
+        """See `flops_fit_core.team.Team.share`."""
+        if self.size == 1:
+            return make()
+        box: list[Any] = [None, None]
+        if self.rank == 0:
+            try:
+                box[0] = make()
+            except Exception as error:
+                box[1] = error
+        dist.broadcast_object_list(box, src=0, group=self.group)
+        if box[1] is not None:
+            raise box[1]
+        return box[0]  # type: ignore[no-any-return]
+
+    def gather(self, value: T) -> list[T]:
+        """Every process's value, by rank, on every process."""
+        if self.size == 1:
+            return [value]
+        values: list[Any] = [None] * self.size
+        dist.all_gather_object(values, value, group=self.group)
+        return values
+
+    def sum(self, values: Sequence[float]) -> list[float]:
+        """Sums over all processes, on every process."""
+        if self.size == 1:
+            return list(values)
+        total = torch.tensor(values, dtype=torch.float64)
+        dist.all_reduce(total, group=self.group)
+        return [float(value) for value in total]
+
+
+@cache
+def process_team() -> ProcessTeam:
+    """The processes that were launched together; joins them at the first call.
+
+    Raises:
+        TrainingError: fewer of them run than were asked for.
+    """
+    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    if asked <= 1:
+        return ProcessTeam()
+    state = PartialState()
+    if state.num_processes != asked:
+        raise TrainingError(
+            f"{asked} processes were asked for (WORLD_SIZE) and {state.num_processes} train together: on CPU start them "
+            "with ACCELERATE_USE_CPU=true torchrun --nproc_per_node … (accelerate launch --cpu starts one only)"
+        )
+    return ProcessTeam(state.process_index, state.num_processes, dist.new_group(backend="gloo"))

@@ -1,0 +1,70 @@
+"""Experiment trackers through Accelerate's own API: one tracked run for each run of the sweep, grouped by study.
+
+In: ``log_with`` and a run. Out: N, D, C as its configuration; losses, tokens/s and FLOP/s as they come. TensorBoard was
+seen; wandb, trackio and others go the same way and were not.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+from accelerate import Accelerator
+
+from flops_fit_accelerate.recipe import Recipe
+from flops_fit_core.data import CurvePoint, Run
+
+
+@attrs.frozen
+class Tracker:
+    """Reports one run; does nothing where no tracker was asked for."""
+
+    accelerator: Accelerator
+    run: Run
+    workload: str
+
+    def start(self, recipe: Recipe) -> None:
+        """Open the tracked run."""
+        if not self.accelerator.log_with:
+            return
+        run = self.run
+        config: dict[str, Any] = {
+            "size": str(run.size),
+            "N": run.n_params,
+            "D": run.n_tokens,
+            "C": run.flops,
+            "budget": run.budget,
+        }
+        config |= {"seed": run.seed} | {f"recipe/{name}": _plain(value) for name, value in recipe.record().items()}
+        label = f"{self.workload}-{run.size}-D{run.n_tokens}-seed{run.seed}"
+        names = {getattr(name, "value", str(name)) for name in self.accelerator.log_with}
+        options = {"wandb": {"group": run.study or self.workload, "name": label}}
+        self.accelerator.init_trackers(
+            project_name=run.run_id if names == {"tensorboard"} else "flops-fit",
+            config=config,
+            init_kwargs={name: value for name, value in options.items() if name in names},
+        )
+
+    def point(self, point: CurvePoint, seconds: float) -> None:
+        """Report a point of the curve; `seconds` of training so far."""
+        if not self.accelerator.log_with:
+            return
+        values = {"loss": point.loss, "eval_loss": point.eval_loss}
+        if seconds > 0:
+            rate = point.n_tokens / seconds
+            values |= {"tokens_per_second": rate, "flops_per_second": rate * self.run.flops_per_token}
+        self.log({name: value for name, value in values.items() if value is not None}, point.n_tokens)
+
+    def log(self, values: dict[str, float], n_tokens: int) -> None:
+        """Report any numbers after `n_tokens` units of data."""
+        if self.accelerator.log_with:
+            self.accelerator.log(values, step=n_tokens)
+
+    def end(self) -> None:
+        """Close the tracked run."""
+        if self.accelerator.log_with:
+            self.accelerator.end_training()
+
+
+def _plain(value: Any) -> Any:
+    return value if isinstance(value, int | float | str | bool) else str(value)

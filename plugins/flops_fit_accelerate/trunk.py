@@ -1,0 +1,65 @@
+"""Runs of one size at several budgets that share their first part: a trunk at the constant rate of ``wsd``.
+
+In: the states that the runs of a group leave at the points where they branch off. Out: the furthest state from which
+another run may start. A branch and a run from scratch take the same steps on the same numbers, so they
+agree to the bit; what differs is who pays for the trunk (`RunRecord.flops_spent`).
+
+On disk: ``trunks/<trunk_id>/<units of data>/`` where runs branched, ``…/rolling/`` while the trunk grows.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from flops_fit_accelerate.checkpoint import read_state
+from flops_fit_core.data import Run
+from flops_fit_core.store import Workspace
+
+
+def trunk_id(run: Run) -> str:
+    """Names what runs must have in common to share a trunk: study, size, seed and hparams."""
+    return attrs.evolve(run, n_tokens=0).run_id
+
+
+@attrs.frozen
+class Trunk:
+    """The states of one trunk on disk."""
+
+    workspace: Workspace
+    run: Run
+
+    @property
+    def folder(self) -> Path:
+        """Where the states are."""
+        return self.workspace.trunk_dir(trunk_id(self.run))
+
+    @property
+    def rolling(self) -> Path:
+        """Where the growing trunk keeps its last checkpoint."""
+        return self.folder / "rolling"
+
+    def at(self, tokens: int) -> Path:
+        """Where the state after `tokens` units of data is."""
+        return self.folder / str(tokens)
+
+    def best(self, run: Run, branch: float) -> dict[str, Any] | None:
+        """The furthest state at or before `branch`, or ``None``; its ``origin`` says what is paid for already."""
+        points = [int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit()]
+        reachable = [tokens for tokens in points if tokens <= branch]
+        states = [read_state(self.rolling), read_state(self.at(max(reachable))) if reachable else None]
+        states = [state for state in states if state is not None and state["progress"]["tokens"] <= branch]
+        if not states:
+            return None
+        state = max(states, key=lambda state: state["progress"]["tokens"])
+        owner = state["owner"]
+        if owner != run.run_id and (self.workspace.run_dir(run).parent / owner / "record.json").exists():
+            state["progress"]["origin"] = state["progress"]["tokens"]
+        return state
+
+    def remove(self) -> None:
+        """Throw all states away: no run needs them any more."""
+        shutil.rmtree(self.folder, ignore_errors=True)
