@@ -84,14 +84,20 @@ class Trainer(Protocol):
 
 @runtime_checkable
 class Fitter(Protocol):
-    """Fits a scaling law. A law in N and D also has ``loss(params, n, d)``."""
+    """Fits a scaling law.
+
+    A law in N and D also has ``loss(params, n, d)``, or ``loss(params, n, d, cost)`` where it needs C.
+    """
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
         """Fit the law to the usable runs."""
         ...
 
     def optimum(self, params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
-        """N, D and loss at the compute optimum; vectorised over arrays of parameter draws."""
+        """N, D and loss at the compute optimum; vectorised over arrays of parameter draws.
+
+        Called with ``fit.values``, and with ``fit.values`` overlaid by ``fit.draws``.
+        """
         ...
 
 

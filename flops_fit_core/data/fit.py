@@ -7,6 +7,7 @@ In: what a fitter found. Out: values that print, save as JSON and answer `loss(n
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Self
 
 import attrs
@@ -148,6 +149,7 @@ class Prediction:
         loss: the loss to expect there.
         size: nearest value of the size parameter that the constructor accepts, where it is known.
         extrapolation: `compute_budget` over the largest budget that was fitted.
+        warning: why not to trust it, where it is too far beyond that; else empty.
     """
 
     compute_budget: float
@@ -156,6 +158,7 @@ class Prediction:
     loss: Estimate
     size: Any = None
     extrapolation: float
+    warning: str = ""
 
     @property
     def tokens_per_param(self) -> float:
@@ -229,7 +232,9 @@ class Fit:
         n, d = np.asarray(n_params, dtype=np.float64), np.asarray(n_tokens, dtype=np.float64)
         if not (np.all(n > 0) and np.all(d > 0)):
             raise InputError("N and D must be positive numbers")
-        answer = np.asarray(law.loss(self.values, n, d))
+        # A law along the frontier has C beside N: it takes the cost model as a fourth argument.
+        extra = (self.cost,) if "cost" in signature(law.loss).parameters else ()
+        answer = np.asarray(law.loss(self.values, n, d, *extra))
         return float(answer) if answer.ndim == 0 else answer
 
     def predict(self, compute_budget: float) -> Prediction:

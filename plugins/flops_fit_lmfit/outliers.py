@@ -3,8 +3,9 @@
 In: usable runs and a cost model. Out: `Outliers`, a mask with a reason for every run it marks. Whether
 they are left out of a fit or only named is the caller's choice.
 
-The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) with every run; mark the runs
-whose ln L lies more than five robust sigmas (1.4826 × MAD) above it, at most 30 % of a budget, the worst
+The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) to every run, all with one weight
+and the priors at their plain strength (weights that grow with C, or strong priors, bend the law away from
+clean runs of the small budgets, which then look bad); mark the runs whose ln L lies more than five robust sigmas (1.4826 × MAD) above it, at most 30 % of a budget, the worst
 first. Only high losses are marked: a run can fail to learn, none learns too well. The frontier law judges,
 because what bends away from the additive law is its error and no run's; sigma is at least 1e-6, so that
 data without noise lose nothing.
@@ -69,7 +70,14 @@ def find_outliers(runs: Runs, cost: CostModel, *, threshold: float = THRESHOLD, 
         nothing = np.zeros(len(runs), dtype=bool)
         return Outliers(mask=nothing, excess=np.zeros(len(runs)), sigma=float("nan"))
     n, d, loss = runs.n_params, runs.n_tokens, runs.loss
-    law = solve(n, cost.flops(n, d), loss, fit_additive(n, d, loss, delta="adaptive").params)
+    law = solve(
+        n,
+        cost.flops(n, d),
+        loss,
+        fit_additive(n, d, loss, delta="adaptive").params,
+        prior_strength=1.0,
+        weight_power=0.0,
+    )
     mask = mark(-law.residuals, law.sigma, budgets_of(runs)[0], threshold=threshold, most=most)
     return Outliers(mask=mask, excess=-law.residuals, sigma=law.sigma)
 

@@ -1,0 +1,105 @@
+"""What a budget buys, by any fitter's law: point value, sampling interval, prediction interval.
+
+In: a `Fit`, its law (any `Fitter`) and a budget in FLOPs. Out: a `Prediction`. NumPy only.
+
+Two intervals, both at the fit's confidence. *Sampling* takes the law as true: the quantiles of the law's
+optimum over the fit's bootstrap draws. *Prediction* adds the error of the law's form, which grows with the
+distance ln(C / C_max) from the largest fitted budget: the two half-widths in quadrature, in logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from flops_fit_core.data.fit import Estimate, Fit, Prediction
+from flops_fit_core.diagnostics import far_extrapolation
+from flops_fit_core.errors import FitError, InputError
+
+if TYPE_CHECKING:
+    from flops_fit_core.stages import Fitter
+
+Floats = NDArray[np.float64]
+
+FEWEST_DRAWS = 20
+"""Finite draws below which quantiles say nothing."""
+
+
+def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
+    """Compute-optimal N, D and loss for a budget, D always such that cost(N)·D = C.
+
+    The law is asked twice: with the parameters, and with the draws in place of the parameters they are
+    draws of. Without draws there is no interval: the model's error alone would be too narrow a one.
+
+    Args:
+        fit: the fitted law.
+        law: the fitter that knows the law's formula.
+        compute_budget: C, FLOPs.
+
+    Raises:
+        InputError: the budget is not a positive finite number.
+        FitError: the law has no finite optimum there.
+    """
+    budget = checked_budget(compute_budget)
+    n, d, loss = _optimum(law, fit.values, fit, budget)
+    if not (np.isfinite(n) and np.isfinite(loss) and n > 0):
+        raise FitError(f"the law of fitter {fit.fitter!r} has no optimum at {budget:.6g} FLOPs: N = {n}, loss = {loss}")
+    draws = _optimum(law, {**fit.values, **fit.draws}, fit, budget) if fit.draws else (None, None, None)
+    beyond = max(0.0, math.log(budget / fit.largest_budget)) if fit.largest_budget else 0.0
+    error = fit.model_error
+    of_n, of_loss = (error.n_params * beyond, error.loss * beyond) if error is not None else (0.0, 0.0)
+    extrapolation = budget / fit.largest_budget if fit.largest_budget else math.nan
+    far = far_extrapolation(budget, extrapolation)
+    return Prediction(
+        compute_budget=budget,
+        n_params=_estimate(n, draws[0], of_n, fit.confidence),
+        n_tokens=_estimate(d, draws[1], of_n, fit.confidence),
+        loss=_estimate(loss, draws[2], of_loss, fit.confidence),
+        extrapolation=extrapolation,
+        warning="" if far is None else far.message,
+    )
+
+
+def checked_budget(budget: Any) -> float:
+    """The budget as a float.
+
+    Raises:
+        InputError: it is not a positive finite number.
+    """
+    if isinstance(budget, bool | np.bool_) or not isinstance(budget, Real):
+        raise InputError(f"compute budget {budget!r} is not a number: give FLOPs as a number, such as 1e21")
+    value = float(budget)
+    if not (math.isfinite(value) and value > 0):
+        raise InputError(f"compute budget {budget!r} must be positive and finite: give FLOPs, such as 1e21")
+    return value
+
+
+def _optimum(law: Fitter, params: Any, fit: Fit, budget: float) -> tuple[Any, Any, Any]:
+    """N, D = C / cost(N), loss; a fitter that fits D_opt by itself still answers within the budget."""
+    n, _, loss = law.optimum(params, fit.cost, budget)
+    return n, fit.cost.tokens(n, budget), loss
+
+
+def _estimate(value: Any, draws: Any, half_width: float, confidence: float) -> Estimate:
+    """The value with its sampling interval and, around that, the model's error (a half-width in logarithms)."""
+    value = float(value)
+    finite = np.empty(0) if draws is None else np.asarray(draws, dtype=np.float64).reshape(-1)
+    finite = finite[np.isfinite(finite) & (finite > 0)]
+    if len(finite) < FEWEST_DRAWS or value <= 0:
+        return Estimate(value=value)
+    tail = (1.0 - confidence) / 2.0
+    low, high = (float(q) for q in np.quantile(finite, [tail, 1.0 - tail]))
+    # Bootstrap draws may lie to one side of the value: a half-width is never negative.
+    down, up = max(0.0, math.log(value / low)), max(0.0, math.log(high / value))
+    return Estimate(
+        value=value,
+        low=value * math.exp(-math.hypot(down, half_width)),
+        high=value * math.exp(math.hypot(up, half_width)),
+        stderr=float(np.std(finite)),
+        sampling_low=low,
+        sampling_high=high,
+    )
