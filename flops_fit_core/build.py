@@ -13,7 +13,7 @@ import io
 import math
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from numbers import Real
 from typing import Any
 
@@ -21,7 +21,7 @@ from flops_fit_core.data import Workload
 from flops_fit_core.errors import InputError, InputTypeError, PlanError
 
 
-class RefusedSize(PlanError):
+class SizeRefusedError(PlanError):
     """A size that the constructor does not take; the message is its own reason."""
 
 
@@ -35,21 +35,21 @@ def build(workload: Workload, size: Any) -> tuple[Any, bool]:
         The model, and whether it is real (on the CPU, because its constructor failed on the meta device).
 
     Raises:
-        RefusedSize: the constructor does not take this size.
+        SizeRefusedError: the constructor does not take this size.
     """
     torch = sys.modules.get("torch")
-    with _quietly(torch):
+    with quietly():
         if torch is not None:
             try:
                 with torch.device("meta"):
                     return workload.build(size), False
             except Exception as error:
                 if not needs_numbers(error):
-                    raise RefusedSize(reason(error)) from error
+                    raise SizeRefusedError(reason(error)) from error
         try:
             return workload.build(size), torch is not None
         except Exception as error:
-            raise RefusedSize(reason(error)) from error
+            raise SizeRefusedError(reason(error)) from error
 
 
 def needs_numbers(error: Exception) -> bool:
@@ -92,26 +92,33 @@ def n_params(model: Any) -> int:
     return int(value)
 
 
-def n_params_non_embedding(model: Any, n: int) -> int:
+def n_params_non_embedding(model: Any, n: int, looked_up: Collection[int] = ()) -> int:
     """N without look-up tables: the weights of ``nn.Embedding`` and ``nn.EmbeddingBag``.
 
     Tied weights count once: a table that is also the output matrix is a look-up table, as in Kaplan
     et al. (2020, arXiv 2001.08361). A model without torch has none, and `n` is returned.
+
+    Args:
+        model: a torch module, or anything.
+        n: N of all parameters, for what is no torch module.
+        looked_up: ``id()`` of other parameters that were seen to be used as look-up tables.
     """
     torch = sys.modules.get("torch")
     if torch is None or not isinstance(model, torch.nn.Module):
         return n
     kinds = (torch.nn.Embedding, torch.nn.EmbeddingBag)
-    tables = {id(m.weight): m.weight.numel() for m in model.modules() if isinstance(m, kinds)}
-    return int(sum(p.numel() for p in model.parameters()) - sum(tables.values()))
+    tables = {id(module.weight) for module in model.modules() if isinstance(module, kinds)} | set(looked_up)
+    return int(sum(p.numel() for p in model.parameters() if id(p) not in tables))
 
 
 @contextlib.contextmanager
-def _quietly(torch: Any) -> Iterator[None]:
+def quietly() -> Iterator[None]:
+    """Drop what is printed and warned, and leave torch's random numbers as they are."""
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.redirect_stdout(io.StringIO()))
         stack.enter_context(warnings.catch_warnings())
         warnings.simplefilter("ignore")
+        torch = sys.modules.get("torch")
         if torch is not None:
             stack.enter_context(torch.random.fork_rng(devices=[]))
         yield

@@ -41,7 +41,7 @@ class CallableCounter:
 
         Raises:
             CountError: it fails, or returns what is not a positive finite number.
-            RefusedSize: the constructor does not take this size.
+            SizeRefusedError: the constructor does not take this size.
         """
         counts = self._counts.setdefault(workload, {})
         key = size_key(size)

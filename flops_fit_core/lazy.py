@@ -40,7 +40,8 @@ class LazyFactory:
         try:
             return getattr(import_module(module), attribute)
         except ImportError as error:
-            if not self.needs:
+            own = (getattr(error, "name", None) or "").partition(".")[0] == module.partition(".")[0]
+            if not self.needs or own:
                 raise
             raise PluginImportError(f'needs {self.needs}: pip install "flops-fit[{self.extra}]" ({error})') from error
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import attrs
 
-from flops_fit_core.build import RefusedSize, build, n_params
+from flops_fit_core.build import SizeRefusedError, build, n_params
 from flops_fit_core.data import Workload
 from flops_fit_core.errors import PlanError
 from flops_fit_core.inputs import size_param_from
@@ -81,16 +81,16 @@ class SizeSearch:
         """N of one size, of any type.
 
         Raises:
-            RefusedSize: the constructor does not take it.
+            SizeRefusedError: the constructor does not take it.
             InputError, InputTypeError: the model has no usable ``num_params()``.
         """
         key = size_key(size)
         if key in self._refused:
-            raise RefusedSize(self._refused[key][1])
+            raise SizeRefusedError(self._refused[key][1])
         if key not in self._n:
             try:
                 model, self._real = build(self.workload, size)
-            except RefusedSize as error:
+            except SizeRefusedError as error:
                 self._refused[key] = (size, str(error))
                 raise
             self._n[key] = n_params(model)
@@ -138,7 +138,7 @@ class SizeSearch:
         """Ask the constructor about a size; put it in its place if it is accepted."""
         try:
             n = self.params(size)
-        except RefusedSize:
+        except SizeRefusedError:
             return False
         place = bisect_left(self._known, size, key=lambda probed: probed.size)
         if place < len(self._known) and self._known[place].size == size:
