@@ -41,7 +41,7 @@ class SixNDCounter:
 
         Raises:
             CountError: the data are not counted in tokens.
-            RefusedSize: the constructor does not take this size.
+            SizeRefusedError: the constructor does not take this size.
         """
         if workload.data_unit != "tokens":
             raise CountError(

@@ -9,7 +9,7 @@ from typing import Any
 
 import attrs
 
-from flops_fit_core.build import RefusedSize
+from flops_fit_core.build import SizeRefusedError
 from flops_fit_core.data import FlopCount, PlanRequest, Run, Skipped
 from flops_fit_core.errors import CountError
 from flops_fit_core.sizes import SizeSearch, size_key
@@ -47,7 +47,7 @@ class Costs:
         """
         try:
             count = self.request.counter.count(self.request.workload, size)
-        except (CountError, RefusedSize) as error:
+        except (CountError, SizeRefusedError) as error:
             self._skip(size, None, str(error))
             if isinstance(error, CountError) and not self._counted and len(self.skipped) >= GIVE_UP:
                 raise
