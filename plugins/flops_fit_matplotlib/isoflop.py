@@ -31,9 +31,11 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     _scale(axes, sweep)
     _draw_unfinished(axes, sweep, colors)
     axes.set_xlabel("Parameters N", fontsize=style.LABEL)
-    axes.set_ylabel("Held-out loss", fontsize=style.LABEL)
-    axes.set_title(f"{result.workload}: loss at equal compute", fontsize=style.TITLE, loc="left", color=style.INK)
-    _legend(figure, axes, colors)
+    axes.set_ylabel(f"Held-out loss per {style.singular(result.data_unit)}", fontsize=style.LABEL)
+    axes.set_title(
+        f"{result.workload}: loss at equal compute", fontsize=style.TITLE, loc="left", color=style.INK, pad=12
+    )
+    _legend(figure, axes, colors, lines=bool(sweep.curves))
     return figure
 
 
@@ -43,7 +45,7 @@ def _draw_runs(axes: Axes, sweep: Sweep, budget: float, color: style.Color) -> N
     errors = None if runs.loss_stderr is None else np.nan_to_num(runs.loss_stderr[kept])
     axes.errorbar(
         runs.n_params[kept], runs.loss[kept], yerr=errors, fmt="o", color=color, ecolor=color, markersize=5.5,
-        markeredgecolor="white", markeredgewidth=0.6, elinewidth=1.0, capsize=2.0, zorder=3,
+        markeredgecolor="white", markeredgewidth=0.6, elinewidth=1.2, zorder=3,
     )  # fmt: skip
     if out.any():
         axes.plot(
@@ -69,7 +71,7 @@ def _draw_path(axes: Axes, result: Result, sweep: Sweep) -> None:
     path = trajectory(result.fit, np.geomspace(sweep.budgets[0], sweep.budgets[-1], 40))
     axes.plot(
         [p.n_params.value for p in path], [p.loss.value for p in path], color=style.INK, linewidth=1.2,
-        linestyle=(0, (4, 3)), label=f"optimum, {result.fit.fitter}", zorder=4,
+        linestyle=(0, (4, 3)), label=f"compute-optimal path, {result.fit.fitter}", zorder=4,
     )  # fmt: skip
 
 
@@ -92,18 +94,25 @@ def _draw_unfinished(axes: Axes, sweep: Sweep, colors: dict[float, style.Color])
         )  # fmt: skip
 
 
-def _legend(figure: Figure, axes: Axes, colors: dict[float, style.Color]) -> None:
-    """Budgets first, in the order in which their curves lie; then what the other marks mean."""
+def _legend(figure: Figure, axes: Axes, colors: dict[float, style.Color], *, lines: bool) -> None:
+    """Budgets in the order in which their curves lie; inside the axes, what the other marks mean."""
     entries = [
-        Line2D([], [], color=color, marker="o", markeredgecolor="white", linewidth=1.8, label=style.power(budget))
+        Line2D(
+            [],
+            [],
+            color=color,
+            marker="o",
+            markeredgecolor="white",
+            linestyle="-" if lines else "",
+            label=style.power(budget),
+        )
         for budget, color in colors.items()
     ]
+    figure.legend(
+        handles=entries, title="Budget C (FLOPs)", loc="outside right upper", ncols=1 + len(entries) // 16,
+        frameon=False, fontsize=style.TICK, title_fontsize=style.TICK, alignment="left",
+    )  # fmt: skip
     handles, labels = axes.get_legend_handles_labels()
     meanings = dict(zip(labels, handles, strict=True))
-    budgets = figure.legend(
-        handles=entries, title="Budget C (FLOPs)", loc="outside right upper", frameon=False, fontsize=style.TICK,
-        title_fontsize=style.TICK, alignment="left",
-    )  # fmt: skip
     if meanings:
         axes.legend(meanings.values(), meanings.keys(), loc="best", frameon=False, fontsize=style.TICK)
-    budgets.get_title().set_color(style.INK)

@@ -22,7 +22,7 @@ from flops_fit_matplotlib.curves import Sweep, interval, trajectory
 Floats = NDArray[np.float64]
 
 BEYOND = 10.0
-"""Lines go on to this multiple of the largest budget, dashed: what lies there is extrapolation."""
+"""Lines go on to this multiple of the largest budget that was fitted; what lies there is extrapolation."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -54,12 +54,13 @@ def scaling_figure(result: Result, sweep: Sweep) -> Figure:
     """Draw the four panels."""
     figure = Figure(figsize=(9.6, 7.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08), facecolor="white")
     panels = figure.subplots(2, 2, sharex=True)
-    lines = [_line(fit, sweep) for fit in result.fits]
+    end = BEYOND * max(_largest(fit, sweep) for fit in result.fits)
+    lines = [_line(fit, sweep, end) for fit in result.fits]
     optima = _optima(sweep)
     unit = result.data_unit
     _panel(panels[0, 0], "n_params", "Optimal parameters N", style.count, lines, optima, sweep)
-    _panel(panels[0, 1], "n_tokens", f"Optimal {unit} D", style.count, lines, optima, sweep)
-    _panel(panels[1, 0], "loss", "Loss at the optimum", style.plain, lines, optima, sweep)
+    _panel(panels[0, 1], "n_tokens", f"Optimal training {unit} D", style.count, lines, optima, sweep)
+    _panel(panels[1, 0], "loss", f"Optimal loss per {style.singular(unit)}", style.plain, lines, optima, sweep)
     _ratio_panel(panels[1, 1], unit, lines, optima, sweep)
     for axes in panels[1]:
         axes.set_xlabel("Compute budget C (FLOPs)", fontsize=style.LABEL)
@@ -68,15 +69,20 @@ def scaling_figure(result: Result, sweep: Sweep) -> Figure:
         f"{result.workload}: compute-optimal scaling", fontsize=style.TITLE, x=0.02, ha="left", color=style.INK
     )
     handles, labels = panels[1, 0].get_legend_handles_labels()
+    meanings = dict(zip(labels, handles, strict=True))
     figure.legend(
-        handles, labels, loc="outside lower center", ncols=min(4, len(labels)), frameon=False, fontsize=style.TICK
+        meanings.values(), meanings.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=style.TICK
     )
     return figure
 
 
-def _line(fit: Fit, sweep: Sweep) -> _Line:
-    largest = fit.largest_budget or sweep.budgets[-1]
-    budgets = np.unique(np.append(np.geomspace(sweep.budgets[0] / 2, largest * BEYOND, 60), largest))
+def _largest(fit: Fit, sweep: Sweep) -> float:
+    return fit.largest_budget or sweep.budgets[-1]
+
+
+def _line(fit: Fit, sweep: Sweep, end: float) -> _Line:
+    largest = _largest(fit, sweep)
+    budgets = np.unique(np.append(np.geomspace(sweep.budgets[0] / 2, end, 60), largest))
     return _Line(fit=fit, budgets=budgets, predictions=trajectory(fit, budgets), largest=largest)
 
 
@@ -110,7 +116,7 @@ def _panel(
     band = interval(first.predictions, name)
     if band is not None:
         _band(axes, first, *band)
-    for line in reversed(lines):
+    for line in lines:
         _draw_line(axes, line, line.values(name), main=line is first)
     _draw_optima(axes, optima, getattr(optima, name), sweep)
     style.log_axis(axes.yaxis, number)
@@ -122,15 +128,14 @@ def _panel(
 
 
 def _ratio_panel(axes: Axes, unit: str, lines: Sequence[_Line], optima: _Optima, sweep: Sweep) -> None:
-    singular = unit[:-1] if unit.endswith("s") else unit
-    _axes(axes, f"{singular.capitalize()}s per parameter D/N")
+    _axes(axes, f"{unit.capitalize()} per parameter D/N")
     first = lines[0]
     band = interval(first.predictions, "n_params")
     if band is not None:
         # At a fixed budget D follows from N, so the interval of N is the interval of D/N, turned over.
         low, high = (first.fit.cost.tokens(n, first.budgets) / n for n in reversed(band))
         _band(axes, first, low, high)
-    for line in reversed(lines):
+    for line in lines:
         _draw_line(axes, line, line.values("n_tokens") / line.values("n_params"), main=line is first)
     _draw_optima(axes, optima, optima.n_tokens / optima.n_params, sweep)
     style.log_axis(axes.yaxis, style.plain)
@@ -149,21 +154,20 @@ def _band(axes: Axes, line: _Line, low: Floats, high: Floats) -> None:
 
 
 def _draw_line(axes: Axes, line: _Line, values: Floats, *, main: bool) -> None:
-    color, width = (style.ACCENT, 2.0) if main else (style.FAINT, 1.4)
-    within = line.budgets <= line.largest
-    axes.plot(line.budgets[within], values[within], color=color, linewidth=width, label=line.fit.fitter, zorder=3)
-    beyond = line.budgets >= line.largest
-    axes.plot(line.budgets[beyond], values[beyond], color=color, linewidth=width, linestyle=(0, (3, 2)), zorder=3)
+    color, width, order = (style.ACCENT, 2.0, 3) if main else (style.FAINT, 1.4, 2)
+    within, beyond = line.budgets <= line.largest, line.budgets >= line.largest
+    name = f"{line.fit.fitter} fit, dashed beyond the runs" if main else f"{line.fit.fitter} fit"
+    axes.plot(line.budgets[within], values[within], color=color, linewidth=width, label=name, zorder=order)
+    axes.plot(line.budgets[beyond], values[beyond], color=color, linewidth=width, linestyle=(0, (3, 2)), zorder=order)
 
 
 def _draw_optima(axes: Axes, optima: _Optima, values: Floats, sweep: Sweep) -> None:
     colors = style.budget_colors(sweep.budgets)
-    for i, budget in enumerate(optima.budget):
+    for budget, value, used in zip(optima.budget, values, optima.used, strict=True):
         color = colors.get(float(budget), style.NO_BUDGET)
-        face = color if optima.used[i] else "white"
         axes.plot(
-            budget, values[i], "o", color=face, markeredgecolor="white" if optima.used[i] else color, markersize=7,
-            label=optima.label if i == len(optima.budget) - 1 else None, zorder=4,
+            budget, value, "o", color=color if used else "white", markeredgecolor="white" if used else color,
+            markersize=7, label=optima.label if used else f"{optima.label}, not used", zorder=4,
         )  # fmt: skip
 
 
@@ -179,4 +183,7 @@ def _exponent(line: _Line, name: str, symbol: str) -> str:
 
 def _note(axes: Axes, text: str, *, right: bool = False) -> None:
     x, side = (0.97, "right") if right else (0.03, "left")
-    axes.text(x, 0.96, text, transform=axes.transAxes, ha=side, va="top", fontsize=style.LABEL, color=style.INK)
+    axes.text(
+        x, 0.96, text, transform=axes.transAxes, ha=side, va="top", fontsize=style.LABEL, color=style.INK,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
+    )  # fmt: skip

@@ -48,6 +48,11 @@ def count(value: float) -> str:
     return f"{value:.3g}" if value < 1e15 else power(value)
 
 
+def singular(unit: str) -> str:
+    """``token`` for ``tokens``."""
+    return unit.removesuffix("s")
+
+
 def plain(value: float) -> str:
     """A number as it is."""
     return f"{value:.4g}"
