@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
-import numpy as np
 
-from flops_fit_core.data import Estimate, Fit, Prediction, Report, Result, Runs, Table
+from flops_fit_core.data import Estimate, Fit, Prediction, Report, Result, Table
 from flops_fit_core.diagnostics import far_extrapolation
 from flops_fit_core.errors import InputError
 from flops_fit_core.text import si
@@ -23,11 +22,11 @@ if TYPE_CHECKING:
     from flops_fit_core.study import Study
 
 
-def predict_size(fit: Fit, compute_budget: float, study: Study | None, runs: Runs) -> Prediction:
+def predict_size(fit: Fit, compute_budget: float, study: Study | None) -> Prediction:
     """Predict, and name the nearest real size, whose exact cost then refines the prediction."""
     prediction = fit.predict(compute_budget)
-    if study is None:
-        return attrs.evolve(prediction, size=_trained_size(prediction.n_params.value, runs))
+    if study is None:  # loaded from disk: no model at hand, so nobody knows which sizes it takes
+        return prediction
     from flops_fit_core.study import refined
 
     count = study.nearest_size(prediction.n_params.value)
@@ -36,15 +35,6 @@ def predict_size(fit: Fit, compute_budget: float, study: Study | None, runs: Run
     prediction = attrs.evolve(fit, cost=refined(fit.cost, count)).predict(compute_budget)
     nearest = study.nearest_size(prediction.n_params.value)
     return attrs.evolve(prediction, size=None if nearest is None else nearest.size)
-
-
-def _trained_size(n_params: float, runs: Runs) -> Any:
-    """Without the model at hand: the nearest of the sizes that were trained, if N is among them."""
-    if runs.size is None or not len(runs):
-        return None
-    if not runs.n_params.min() <= n_params <= runs.n_params.max():
-        return None
-    return runs.size[int(np.argmin(abs(np.log(runs.n_params / n_params))))]
 
 
 def chinchilla_table(result: Result, compute_budgets: Sequence[float]) -> Table:

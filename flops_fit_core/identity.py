@@ -212,13 +212,31 @@ def _sources(thing: Any) -> list[str]:
 def _readable(thing: Any) -> str:
     """The source without comments and layout, or an empty string where there is none."""
     try:
-        source = textwrap.dedent(inspect.getsource(thing))
-    except (OSError, TypeError):
+        if getattr(thing, "__name__", "") == "<lambda>":
+            return _lambda(thing)
+        return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(thing))))
+    except (OSError, TypeError, SyntaxError):
         return ""
-    try:
-        return ast.unparse(ast.parse(source))
-    except SyntaxError:  # a lambda in the middle of an expression
-        return source.strip()
+
+
+def _lambda(function: types.FunctionType) -> str:
+    """The lambda alone, whatever else stands on its lines."""
+    lines, _ = inspect.findsource(function)
+    start = function.__code__.co_firstlineno
+    found = [node for node in ast.walk(ast.parse("".join(lines))) if isinstance(node, ast.Lambda) and node.lineno == start]
+    sources = [ast.unparse(node) for node in found]
+    if len(sources) > 1:  # several on one line: the one that compiles to the same code
+        sources = [source for source in sources if _compiled(source) == _code_key(function.__code__)] or sources
+    return "; ".join(sources)
+
+
+def _compiled(source: str) -> Any:
+    constants = compile(source, "<lambda>", "eval").co_consts
+    return next(_code_key(constant) for constant in constants if isinstance(constant, types.CodeType))
+
+
+def _code_key(code: types.CodeType) -> Any:
+    return code.co_code, code.co_names, str(code.co_consts)
 
 
 def _names(source: str) -> set[str]:

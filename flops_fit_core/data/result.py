@@ -132,7 +132,7 @@ class Result:
         if self.fit is None:
             why = "; ".join(d.message for d in self.diagnostics if d.kind in ("fit", "failed", "diverged"))
             raise FitError(f"nothing was fitted, so nothing can be predicted: {why or 'no run is finished yet'}")
-        return predict_size(self.fit, compute_budget, self.study, self.runs)
+        return predict_size(self.fit, compute_budget, self.study)
 
     def chinchilla_table(self, compute_budgets: Sequence[float] | None = None) -> Table:
         """The compute-optimal C, N, D, D/N, loss and size, at the study's own budgets or at those given.

@@ -59,6 +59,14 @@ def test_a_closure_is_identified_by_what_it_closes_over():
     assert identify(rate(0.1)) != identify(rate(0.2))
 
 
+def test_a_lambda_is_identified_without_the_rest_of_its_line():
+    one = {"budgets": [1e9], "loss": lambda outputs, targets: outputs - targets}
+    two = {"budgets": [1e9, 2e9], "seeds": (0, 1), "loss": lambda outputs, targets: outputs - targets}
+    assert identify(one["loss"])["source"] == identify(two["loss"])["source"]
+    first, second = (lambda x: x + 1), (lambda x: x + 2)
+    assert identify(first)["source"] != identify(second)["source"]
+
+
 def test_partials_and_bound_methods_keep_their_arguments():
     assert identify(functools.partial(loss, targets=1)) != identify(functools.partial(loss, targets=2))
     assert identify(Data([1]).__len__) != identify(Data([2]).__len__)
