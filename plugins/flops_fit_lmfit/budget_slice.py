@@ -18,6 +18,8 @@ from flops_fit_lmfit.slices import MIN_POINTS, PARABOLA, Shape
 
 Floats = NDArray[np.float64]
 
+_LEAST_FREE = 1e-6
+
 
 @attrs.frozen(kw_only=True, eq=False)
 class BudgetSlice:
@@ -75,6 +77,27 @@ class BudgetSlice:
     def residuals(self) -> Floats:
         """Relative residuals of the parabola, shape (n,)."""
         return (self.loss - slices.curve(PARABOLA, self.coefficients, self.x)) / self.loss
+
+    def noise(self) -> Floats:
+        """Relative residuals of the kept runs as they would be without the fit: over sqrt(1 - leverage), weight one."""
+        basis, _ = np.linalg.qr(PARABOLA.basis(self.x) * np.sqrt(self.weights)[:, None])
+        free = 1.0 - (basis**2).sum(axis=1)
+        scaled = self.residuals() * np.sqrt(self.weights) / np.sqrt(np.maximum(free, _LEAST_FREE))
+        return np.asarray(scaled[self.kept & (free > _LEAST_FREE)])
+
+    def resampled(self, noise: Floats) -> tuple[Floats, Floats, Floats]:
+        """Minima of parabolas through the fitted curve with other noise.
+
+        Args:
+            noise: relative, of weight one, shape (..., n).
+
+        Returns:
+            ln N, ln D and loss, shape (...); NaN where a curve has no minimum within the sizes.
+        """
+        fitted = slices.curve(PARABOLA, self.coefficients, self.x)
+        away = np.divide(1.0, np.sqrt(self.weights), out=np.zeros_like(self.weights), where=self.kept)
+        losses = fitted * (1.0 + noise * away)
+        return self.minima(PARABOLA, slices.solve(PARABOLA, self.x, losses, self.weights))
 
     def excluded(self) -> list[Excluded]:
         """The runs that were left out of the curve, and the budget if its minimum was."""

@@ -62,9 +62,10 @@ class IsoFlopFitter:
 
     Attributes:
         outliers: ``"exclude"`` leaves runs that contradict their budget out; ``"keep"`` fits every run.
-        bootstrap: resamples for the intervals; 0 turns them off. Every run gets a random weight (the
-            Bayesian bootstrap of Rubin 1981, the smooth kin of drawing runs with replacement): a slice
-            of few runs keeps its minimum.
+        bootstrap: resamples for the intervals; 0 turns them off. Noise is resampled, not runs: a slice of
+            seven runs drawn with replacement has lost its ends too often (intervals up to three times too
+            wide; measured). Each run's residual is freed of its leverage, all budgets share one pool, and
+            the minima get the scatter about the power law that this noise does not explain.
         confidence: of the intervals.
         seed: of the bootstrap.
         min_flops: leave out runs below this compute.
@@ -135,13 +136,12 @@ class IsoFlopFitter:
         if runs < MIN_RUNS_FOR_INTERVAL:
             return {}, (f"no intervals: {runs} runs at usable budgets, and {MIN_RUNS_FOR_INTERVAL} are needed",)
         rng = np.random.default_rng(self.seed)
-        optima = [
-            group.minima(PARABOLA, slices.solve(PARABOLA, group.x, group.loss, weights * group.weights))
-            for group in used
-            for weights in [rng.standard_exponential((self.bootstrap, len(group.rows)))]
-        ]
+        pool = np.concatenate([group.noise() for group in used])
+        pool = pool - pool.mean()
+        optima = [group.resampled(rng.choice(pool, size=(self.bootstrap, len(group.rows)))) for group in used]
         log_n, log_d, loss = (np.stack(columns, axis=-1) for columns in zip(*optima, strict=True))
-        draws = laws.draws(log_n, log_d, loss)
+        beyond = np.sqrt(laws.between) * rng.standard_normal(log_n.shape)
+        draws = laws.draws(log_n + beyond, log_d - beyond * [group.data_slope() for group in used], loss)
         whole = np.isfinite(np.stack(list(draws.values()))).all(axis=0)
         if whole.mean() < 0.5:
             return {}, ("no intervals: most resamples have no minimum at enough budgets",)

@@ -48,14 +48,19 @@ def line(log_c: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats]:
     return y_mean - slope * x_mean, slope
 
 
-def random_effects(log_c: Floats, y: Floats, variances: Floats) -> Floats:
+def random_effects(log_c: Floats, y: Floats, variances: Floats) -> tuple[Floats, float]:
     """Weights of the budgets' optima: 1 / (own variance + variance between budgets beyond it).
 
     The second term is the moment estimate of DerSimonian and Laird (1986), zero where the optima lie
     as close to a line as their own errors allow. Without any error all weights are equal.
+
+    Returns:
+        Weights of mean one, shape (m,), and the variance between budgets.
     """
-    if len(y) < 3 or not np.all(variances > 0):
-        return np.ones_like(y) if not np.all(variances > 0) else variances.mean() / variances
+    if not np.all(variances > 0):
+        return np.ones_like(y), 0.0
+    if len(y) < 3:
+        return variances.mean() / variances, 0.0
     w = 1 / variances
     intercept, slope = line(log_c, y, w)
     excess = float((w * (y - intercept - slope * log_c) ** 2).sum()) - (len(y) - 2)
@@ -63,7 +68,7 @@ def random_effects(log_c: Floats, y: Floats, variances: Floats) -> Floats:
     hat = np.linalg.solve((design * w[:, None]).T @ design, (design * w[:, None] ** 2).T @ design)
     between = max(0.0, excess / (w.sum() - float(np.trace(hat))))
     weights = 1 / (variances + between)
-    return np.asarray(weights / weights.mean())
+    return np.asarray(weights / weights.mean()), between
 
 
 def saturating(log_c: Floats, losses: Floats, weights: Floats, floor: bool = True) -> tuple[Floats, Floats, Floats]:
@@ -172,6 +177,7 @@ class Laws:
     Attributes:
         log_c: ln C of the budgets, shape (m,).
         weights_n, weights_loss: weights of the budgets' N_opt and L_opt, shape (m,).
+        between: variance of ln N_opt about its law beyond what the runs' noise explains.
         floor: whether E is free: with two budgets it is zero.
         params: a, k_n, b, k_d, E, k_l, c.
         loss: how the loss law was found.
@@ -180,6 +186,7 @@ class Laws:
     log_c: Floats
     weights_n: Floats
     weights_loss: Floats
+    between: float
     floor: bool
     params: dict[str, float]
     loss: LossLaw
@@ -194,7 +201,7 @@ class Laws:
             variances: of ln N and of the loss there, shape (m,); zeros where there is no noise.
         """
         log_n, log_d, loss = optima
-        weights_n = random_effects(log_c, log_n, variances[0])
+        weights_n, between = random_effects(log_c, log_n, variances[0])
         even = not np.all(variances[1] > 0)
         weights_loss = np.ones_like(loss) if even else variances[1].mean() / variances[1]
         z, floor = log_c - log_c.mean(), len(log_c) >= 3
@@ -202,7 +209,15 @@ class Laws:
         powers = {name: float(value) for name, value in power_laws(log_c, log_n, log_d, weights_n).items()}
         k_l = float(found.scale * np.exp(-found.c * log_c.mean()))
         params = {**powers, "E": found.e, "k_l": k_l, "c": found.c}
-        return cls(log_c=log_c, weights_n=weights_n, weights_loss=weights_loss, floor=floor, params=params, loss=found)
+        return cls(
+            log_c=log_c,
+            weights_n=weights_n,
+            weights_loss=weights_loss,
+            between=between,
+            floor=floor,
+            params=params,
+            loss=found,
+        )
 
     def draws(self, log_n: Floats, log_d: Floats, loss: Floats) -> dict[str, Floats]:
         """All parameters through resampled optima of shape (..., m); NaN where too few budgets have one."""
