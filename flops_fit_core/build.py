@@ -28,11 +28,16 @@ class SizeRefusedError(PlanError):
 def build(workload: Workload, size: Any) -> tuple[Any, bool]:
     """Make the model of one size without its numbers where possible.
 
+    First all of it on the meta device. A constructor that looks at numbers (``torch.linspace(...).tolist()``, NumPy)
+    or makes parameters that stay on the CPU all the same (``torch.FloatTensor(3, 4)``) is called again on the
+    CPU, each parameter losing its numbers as soon as it is registered. What cannot be made so either
+    is made for real.
+
     What the constructor prints and warns is dropped (a sweep makes dozens of models only to look at
     them), and torch's random numbers are left as they were.
 
     Returns:
-        The model, and whether it is real (on the CPU, because its constructor failed on the meta device).
+        The model, and whether it is real: it holds its numbers.
 
     Raises:
         SizeRefusedError: the constructor does not take this size.
@@ -40,16 +45,48 @@ def build(workload: Workload, size: Any) -> tuple[Any, bool]:
     torch = sys.modules.get("torch")
     with quietly():
         if torch is not None:
-            try:
-                with torch.device("meta"):
-                    return workload.build(size), False
-            except Exception as error:
-                if not needs_numbers(error):
-                    raise SizeRefusedError(reason(error)) from error
+            for place in (torch.device("meta"), _without_numbers(torch)):
+                try:
+                    with place:
+                        model = workload.build(size)
+                except Exception as error:
+                    if not needs_numbers(error):
+                        raise SizeRefusedError(reason(error)) from error
+                else:
+                    if not stray_parameters(model):
+                        return (model.to("meta") if isinstance(model, torch.nn.Module) else model), False
         try:
             return workload.build(size), torch is not None
         except Exception as error:
             raise SizeRefusedError(reason(error)) from error
+
+
+def stray_parameters(model: Any) -> list[str]:
+    """Names of parameters that hold numbers although the model was to be made without them."""
+    if not hasattr(model, "named_parameters"):
+        return []
+    return [name for name, parameter in model.named_parameters() if parameter.device.type != "meta"]
+
+
+@contextlib.contextmanager
+def _without_numbers(torch: Any) -> Iterator[None]:
+    """Send every parameter to the meta device when a module registers it; shared ones stay shared."""
+    module = torch.nn.Module
+    register = module.register_parameter
+    sent = torch.utils.weak.WeakIdKeyDictionary()
+
+    def register_on_meta(self: Any, name: str, parameter: Any) -> None:
+        if parameter is not None and parameter.device.type != "meta":
+            if parameter not in sent:
+                sent[parameter] = type(parameter)(parameter.detach().to("meta"), requires_grad=parameter.requires_grad)
+            parameter = sent[parameter]
+        register(self, name, parameter)
+
+    module.register_parameter = register_on_meta
+    try:
+        yield
+    finally:
+        module.register_parameter = register
 
 
 def needs_numbers(error: Exception) -> bool:

@@ -10,7 +10,7 @@ import json
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator
-from itertools import chain
+from itertools import chain, pairwise
 from typing import Any
 
 import attrs
@@ -76,6 +76,12 @@ class SizeSearch:
         """Strike a size out: its constructor took it, but it cannot be used (its forward pass fails, say)."""
         self._refused[size_key(size)] = (size, reason)
         self._known = [probed for probed in self._known if probed.size != size]
+
+    def coarsen(self, unit: int) -> None:
+        """From now on look only at multiples of `unit`: others were seen to be of no use."""
+        self._step = math.lcm(self._step, unit)
+        self._known = [probed for probed in self._known if probed.size % self._step == 0]
+        self._empty.clear()
 
     def params(self, size: Any) -> int:
         """N of one size, of any type.
@@ -144,7 +150,7 @@ class SizeSearch:
         if place < len(self._known) and self._known[place].size == size:
             return True
         self._known.insert(place, Probed(size, n))
-        for smaller, larger in zip(self._known, self._known[1:], strict=False):
+        for smaller, larger in pairwise(self._known):
             if smaller.n_params > larger.n_params:
                 raise PlanError(self._not_growing(smaller, larger))
         return True

@@ -5,10 +5,10 @@ In: a workload with an example batch, and a size. Out: a `FlopCount`, divided by
 
 from __future__ import annotations
 
+import logging
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import chain
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,11 +17,11 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from flops_fit_core.build import n_params, n_params_non_embedding, quietly, reason
+from flops_fit_core.build import build, n_params, n_params_non_embedding, quietly, reason
 from flops_fit_core.calls import loss_of, require_gradient
 from flops_fit_core.data import FlopCount, Workload
 from flops_fit_core.errors import CountError, FlopsFitError
-from flops_fit_core.sizes import size_key
+from flops_fit_core.sizes import REAL_LIMIT, size_key
 from flops_fit_flops.batches import first_sample, length, map_tensors, to_meta
 from flops_fit_flops.meter import FlopMeter
 
@@ -92,13 +92,13 @@ def _count(workload: Workload, size: Any) -> FlopCount:
         except FlopsFitError:
             raise
         except Exception as error:
-            failures.append(f"{name}: {reason(error)}")
+            failures.append(f"on {name}: {reason(error)}")
             last = error
             continue
         return _flop_count(workload, size, name, counted)
     raise CountError(
-        f"{workload.name} of size {size} cannot be counted. {'; '.join(reversed(failures))}. Correct the model or its data, "
-        "or give flop_counter a callable (model, batch) -> FLOPs"
+        f"{workload.name} of size {size} cannot be run, so its FLOPs cannot be counted ({failures[-1]}; {failures[0]}). Correct "
+        "the model or its data, or give flop_counter a callable (model, batch) -> FLOPs"
     ) from last
 
 
@@ -126,28 +126,36 @@ def _flop_count(workload: Workload, size: Any, way: str, counted: Counted) -> Fl
 
 
 def _on_meta(workload: Workload, size: Any) -> Counted:
+    model, real = build(workload, size)
+    if real:
+        raise RuntimeError("the model cannot be made without its numbers")
     with torch.device("meta"):
-        model = workload.build(size)
-        stray = [name for name, tensor in _tensors_of(model) if tensor.device.type != "meta"]
-        if stray:
-            raise RuntimeError(f"{', '.join(map(repr, stray[:3]))} stayed on the CPU, though made on the meta device")
         return _run(model, to_meta(workload.example), workload)
 
 
 def _on_fake(workload: Workload, size: Any) -> Counted:
     example = map_tensors(lambda tensor: tensor.cpu(), workload.example)
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode:
+    log = logging.getLogger(FakeTensorMode.__module__)  # it logs the traceback of what it raises
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, _silent(log):
         return _run(workload.build(size), map_tensors(mode.from_tensor, example), workload)
 
 
 def _on_cpu(workload: Workload, size: Any) -> Counted:
     example = map_tensors(lambda tensor: tensor.cpu(), workload.example)
-    counted = _run(workload.build(size), first_sample(example), workload)
+    counted = _run(_real(workload, size), first_sample(example), workload)
     return attrs.evolve(counted, share=1 / length(example))
 
 
 def _on_cpu_whole(workload: Workload, size: Any) -> Counted:
-    return _run(workload.build(size), map_tensors(lambda tensor: tensor.cpu(), workload.example), workload)
+    return _run(_real(workload, size), map_tensors(lambda tensor: tensor.cpu(), workload.example), workload)
+
+
+def _real(workload: Workload, size: Any) -> Any:
+    """The model with its numbers, if that is no danger to the machine's memory."""
+    n = n_params(build(workload, size)[0])
+    if n > REAL_LIMIT:
+        raise RuntimeError(f"N = {n} is too large to be run for real (limit {REAL_LIMIT})")
+    return workload.build(size)
 
 
 _WAYS: dict[str, Callable[[Workload, Any], Counted]] = {
@@ -189,11 +197,14 @@ def _plain_kernels() -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _silent(log: logging.Logger) -> Iterator[None]:
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
+
+
 def _parameters(model: Any) -> list[torch.Tensor]:
     return list(model.parameters()) if isinstance(model, torch.nn.Module) else []
-
-
-def _tensors_of(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
-    if not isinstance(model, torch.nn.Module):
-        return iter(())
-    return chain(model.named_parameters(), model.named_buffers())

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from itertools import pairwise
 
 from flops_fit_core.data import FlopCount
 from flops_fit_isoflop.costs import Costs
@@ -52,7 +53,7 @@ def choose(costs: Costs, budget: float, expected: float, k: int, ratio: float) -
 
 def _gaps(n: list[int]) -> Iterator[float]:
     """The middles of the gaps between neighbours, the widest gap first."""
-    pairs = sorted(zip(n, n[1:], strict=False), key=lambda pair: pair[0] / pair[1])
+    pairs = sorted(pairwise(n), key=lambda pair: pair[0] / pair[1])
     return (math.sqrt(a * b) for a, b in pairs)
 
 

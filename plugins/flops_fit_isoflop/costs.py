@@ -15,11 +15,11 @@ from flops_fit_core.errors import CountError
 from flops_fit_core.sizes import SizeSearch, size_key
 from flops_fit_core.text import si
 
-#: After so many sizes that cannot be counted, and none that can, the size is not what is wrong.
-GIVE_UP = 3
+#: Neighbours of a size that cannot be counted that are tried before sizes are taken to need a divisor.
+NEIGHBOURS = 4
 
-#: Sizes near one N that are tried until one can be counted.
-MAX_TRIES = 16
+#: Divisors that are tried: numbers of heads and their multiples.
+DIVISORS = (4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 256)
 
 
 @attrs.define
@@ -31,41 +31,59 @@ class Costs:
         search: finds sizes by N.
         min_steps: the fewest optimizer steps that a run may have.
         skipped: sizes that were left out, by size and budget.
+        failure: why the last of them could not be counted.
     """
 
     request: PlanRequest
     search: SizeSearch
     min_steps: int
     skipped: dict[tuple[str, float | None], Skipped] = attrs.field(factory=dict)
-    _counted: int = 0
+    failure: Exception | None = None
+    _any: bool = False
 
     def of(self, size: Any) -> FlopCount | None:
-        """Count one size; ``None`` (and a reason in `skipped`) where the model refuses it.
-
-        Raises:
-            CountError: several sizes were tried and none can be counted.
-        """
+        """Count one size; ``None`` (and a reason in `skipped`) where the model refuses it."""
         try:
-            count = self.request.counter.count(self.request.workload, size)
+            return self.request.counter.count(self.request.workload, size)
         except (CountError, SizeRefusedError) as error:
             self._skip(size, None, str(error))
-            if isinstance(error, CountError) and not self._counted and len(self.skipped) >= GIVE_UP:
-                raise
+            self.failure = error
             return None
-        self._counted += 1
-        return count
 
     def near(self, n_params: float) -> FlopCount | None:
-        """Count the size whose N is nearest; sizes that cannot be counted are passed over."""
-        for _ in range(MAX_TRIES):
-            size = self.search.nearest(n_params)
-            if size is None:
-                return None
-            count = self.of(size)
-            if count is not None:
+        """Count the size whose N is nearest; sizes that cannot be counted are passed over.
+
+        A model may take every width and fail when it runs, unless its heads divide the width: so after a few
+        neighbours, multiples of larger and larger numbers are tried, and what works is kept to.
+
+        Raises:
+            CountError: none of them can be counted, nor could any size before.
+        """
+        sizes = [self.search.nearest(n_params)]
+        for _ in range(NEIGHBOURS):
+            count = self._counted(sizes[-1])
+            if count is not None or sizes[-1] is None:
                 return count
-            self.search.refuse(size, self.skipped[size_key(size), None].reason)
+            sizes.append(self.search.nearest(n_params))
+        for divisor in DIVISORS:
+            size = max(1, round((sizes[0] or 1) / divisor)) * divisor
+            count = self._counted(size)
+            if count is not None:
+                self.search.coarsen(divisor)
+                return count
+        if not self._any and isinstance(self.failure, CountError):
+            raise self.failure
         return None
+
+    def _counted(self, size: int | None) -> FlopCount | None:
+        """Count a size of the search's own, and strike it out where that fails."""
+        if size is None or (size_key(size), None) in self.skipped:
+            return None
+        count = self.of(size)
+        if count is None:
+            self.search.refuse(size, self.skipped[size_key(size), None].reason)
+        self._any = self._any or count is not None
+        return count
 
     def steps(self, count: FlopCount, budget: float) -> int:
         """Whole optimizer steps that the budget pays for, to the nearest."""
@@ -76,7 +94,8 @@ class Costs:
         steps = self.steps(count, budget)
         if steps >= self.min_steps:
             return True
-        reason = f"the budget pays for {steps} optimizer steps of {si(self.request.step_tokens)}, fewer than min_steps={self.min_steps}"
+        per_step = f"{si(self.request.step_tokens)} {self.request.workload.data_unit}"
+        reason = f"the budget pays for {steps} steps of {per_step}, fewer than min_steps={self.min_steps}"
         self._skip(count.size, budget, reason)
         return False
 
