@@ -5,6 +5,7 @@ In: a `Result`. Out: a `Sweep` of arrays and `Curve` values; nothing here knows 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from typing import Self
 
@@ -156,8 +157,12 @@ def _left_out(runs: Runs, fit: Fit | None) -> Bools:
 
 
 def trajectory(fit: Fit, budgets: Floats) -> list[Prediction]:
-    """The fit's optimum at each budget."""
-    return [fit.predict(float(c)) for c in budgets]
+    """The fit's optimum at each budget that it has one for."""
+    predictions = []
+    for budget in budgets:
+        with contextlib.suppress(FitError):
+            predictions.append(fit.predict(float(budget)))
+    return predictions
 
 
 def interval(predictions: Sequence[Prediction], name: str) -> tuple[Floats, Floats] | None:

@@ -39,12 +39,10 @@ class MatplotlibReporter:
     def figures(self, result: Result) -> dict[str, Figure]:
         """The figures by name, not saved."""
         sweep = Sweep.of(result)
-        figures = {}
-        if sweep.usable.any():
-            figures["isoflop"] = isoflop_figure(result, sweep)
-            if result.fits:
-                figures["scaling"] = scaling_figure(result, sweep)
-        return figures
+        if not sweep.usable.any():
+            return {}
+        scaling = scaling_figure(result, sweep)
+        return {"isoflop": isoflop_figure(result, sweep), **({} if scaling is None else {"scaling": scaling})}
 
 
 def _save(figure: Figure, stem: Path) -> tuple[Path, ...]:

@@ -30,9 +30,12 @@ class _Line:
     """A fit along the compute axis."""
 
     fit: Fit
-    budgets: Floats
     predictions: list[Prediction]
     largest: float
+
+    @property
+    def budgets(self) -> Floats:
+        return np.array([p.compute_budget for p in self.predictions])
 
     def values(self, name: str) -> Floats:
         return np.array([getattr(p, name).value for p in self.predictions])
@@ -50,12 +53,14 @@ class _Optima:
     label: str
 
 
-def scaling_figure(result: Result, sweep: Sweep) -> Figure:
-    """Draw the four panels."""
+def scaling_figure(result: Result, sweep: Sweep) -> Figure | None:
+    """Draw the four panels; ``None`` where no fit has an optimum to draw."""
+    end = BEYOND * max((_largest(fit, sweep) for fit in result.fits), default=1.0)
+    lines = [line for line in (_line(fit, sweep, end) for fit in result.fits) if line.predictions]
+    if not lines:
+        return None
     figure = Figure(figsize=(9.6, 7.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08), facecolor="white")
     panels = figure.subplots(2, 2, sharex=True)
-    end = BEYOND * max(_largest(fit, sweep) for fit in result.fits)
-    lines = [_line(fit, sweep, end) for fit in result.fits]
     optima = _optima(sweep)
     unit = result.data_unit
     _panel(panels[0, 0], "n_params", "Optimal parameters N", style.count, lines, optima, sweep)
@@ -83,7 +88,7 @@ def _largest(fit: Fit, sweep: Sweep) -> float:
 def _line(fit: Fit, sweep: Sweep, end: float) -> _Line:
     largest = _largest(fit, sweep)
     budgets = np.unique(np.append(np.geomspace(sweep.budgets[0] / 2, end, 60), largest))
-    return _Line(fit=fit, budgets=budgets, predictions=trajectory(fit, budgets), largest=largest)
+    return _Line(fit=fit, predictions=trajectory(fit, budgets), largest=largest)
 
 
 def _optima(sweep: Sweep) -> _Optima:
