@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch._ops import HigherOrderOperator
+from torch.autograd.function import BackwardCFunction
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -24,11 +25,14 @@ _TABLE_OPS = {torch.ops.aten.embedding, torch.ops.aten._embedding_bag, torch.ops
 class FlopMeter(TorchDispatchMode):
     """A context in which operations are counted.
 
+    Activations that are computed again in the backward pass (checkpointing) count in none of the sums: such
+    operations run with gradients enabled, which a plain backward pass has disabled.
+
     Attributes:
         forward: FLOPs outside the backward pass.
-        differentiable: the part of `forward` whose gradient autograd will want.
-        backward: FLOPs of the backward pass, without activations that it computes again
-            (checkpointing does that with gradients enabled, a plain backward pass has them disabled).
+        differentiable: the part of `forward` that autograd differentiates.
+        backward: FLOPs of the backward pass.
+        own: the part of `backward` that ran in gradient functions of the model's own (``torch.autograd.Function``).
         in_backward: to be set when the backward pass begins.
         uncounted: names of operations that have no formula and are not known to be free.
         tables: ``id()`` of tensors that were used as look-up tables.
@@ -38,7 +42,7 @@ class FlopMeter(TorchDispatchMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.forward = self.differentiable = self.backward = 0
+        self.forward = self.differentiable = self.backward = self.own = 0
         self.in_backward = False
         self.uncounted: set[str] = set()
         self.tables: set[int] = set()
@@ -65,10 +69,21 @@ class FlopMeter(TorchDispatchMode):
         return result
 
     def _add(self, flops: int, arguments: Any) -> None:
-        graph = torch.is_grad_enabled()
-        if self.in_backward:
-            self.backward += 0 if graph else flops
-            return
-        self.forward += flops
-        if graph and any(isinstance(leaf, torch.Tensor) and leaf.requires_grad for leaf in tree_leaves(arguments)):
-            self.differentiable += flops
+        graph = torch.is_grad_enabled() and any(_requires_grad(leaf) for leaf in tree_leaves(arguments))
+        if not self.in_backward:
+            self.forward += flops
+            self.differentiable += flops if graph else 0
+        elif not torch.is_grad_enabled():
+            self.backward += flops
+            self.own += flops if _in_own_gradient() else 0
+        elif _in_own_gradient():  # such as a checkpoint's, whose forward pass ran without a graph
+            self.differentiable += flops if graph else 0
+
+
+def _requires_grad(leaf: Any) -> bool:
+    return isinstance(leaf, torch.Tensor) and leaf.requires_grad
+
+
+def _in_own_gradient() -> bool:
+    """Whether the node of the graph that is being executed is a ``torch.autograd.Function``."""
+    return isinstance(torch._C._current_autograd_node(), BackwardCFunction)

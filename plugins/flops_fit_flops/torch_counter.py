@@ -33,6 +33,7 @@ class Counted:
     n_params: int
     n_params_non_embedding: int
     flops: int
+    backward: str
     uncounted: tuple[str, ...]
     share: float = 1.0
 
@@ -49,7 +50,8 @@ class TorchFlopCounter:
     * one multiply-add = 2 FLOPs; causal attention in full; no recomputation;
     * backward = twice forward, the field's convention. (Autograd runs a little less: no gradient is needed for the
       first layer's inputs, nor for the first state of a recurrent network.) Parts that run without
-      gradient count once. A model with frozen parameters is counted as autograd runs it;
+      gradient count once, a ``torch.autograd.Function`` or custom operator counts as its own two passes run. A
+      model with frozen parameters is counted as autograd runs it;
     * element-wise operations, norms, softmax, reductions, embedding look-ups, optimizer and loss cost nothing,
       unless the loss multiplies matrices;
     * any other operation without a formula is named in ``uncounted_ops``, with a warning. Teach it
@@ -120,7 +122,7 @@ def _flop_count(workload: Workload, size: Any, way: str, counted: Counted) -> Fl
         n_params=counted.n_params,
         n_params_non_embedding=counted.n_params_non_embedding,
         flops_per_token=counted.flops / counted.share / workload.units(workload.example),
-        convention=f"matrix products counted on {way}, backward = 2 x forward",
+        convention=f"matrix products counted on {way}, backward {counted.backward}",
         uncounted_ops=counted.uncounted,
     )
 
@@ -179,11 +181,12 @@ def _run(model: Any, batch: Any, workload: Workload) -> Counted:
         meter.in_backward = True
         loss.backward()
     frozen = any(not tensor.requires_grad for tensor in _parameters(model))
-    backward = meter.backward if frozen else max(2 * meter.differentiable, meter.backward)
+    backward = meter.backward if frozen else 2 * meter.differentiable + meter.own
     return Counted(
         n_params=n,
         n_params_non_embedding=n_params_non_embedding(model, n, meter.tables),
         flops=meter.forward + backward,
+        backward="as autograd runs it (frozen parameters)" if frozen else "= 2 x forward",
         uncounted=tuple(sorted(meter.uncounted)),
     )
 
