@@ -166,6 +166,13 @@ class Prediction:
         return self.n_tokens.value / self.n_params.value
 
 
+def _tuples(value: Any) -> Any:
+    """Lists to tuples, all the way down: as JSON values come back, so that a loaded fit equals the saved one."""
+    if isinstance(value, Mapping):
+        return {str(key): _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
 @attrs.frozen(kw_only=True)
 class Fit:
     """A fitted law, plain data: a fit read from JSON answers as the one that was saved.
@@ -205,7 +212,7 @@ class Fit:
     largest_budget: float | None = None
     formula: str = ""
     notes: tuple[str, ...] = ()
-    details: Mapping[str, Any] = attrs.field(factory=dict, repr=False)
+    details: Mapping[str, Any] = attrs.field(factory=dict, converter=_tuples, repr=False)
     law: Fitter | None = attrs.field(default=None, repr=False, eq=False)
 
     @property
@@ -249,7 +256,7 @@ class Fit:
 
     def summary(self) -> str:
         """The fit as text: parameters, intervals, points used, hold-out errors, the formula."""
-        from flops_fit_core.predict import summary
+        from flops_fit_core.summary import summary
 
         return summary(self)
 

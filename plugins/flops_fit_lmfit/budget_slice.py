@@ -11,8 +11,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from flops_fit_core.data import Excluded, Runs
-from flops_fit_core.text import si
+from flops_fit_core.data import Runs
 from flops_fit_lmfit import slices
 from flops_fit_lmfit.slices import MIN_POINTS, PARABOLA, Shape
 
@@ -99,14 +98,6 @@ class BudgetSlice:
         losses = fitted * (1.0 + noise * away)
         return self.minima(PARABOLA, slices.solve(PARABOLA, self.x, losses, self.weights))
 
-    def excluded(self) -> list[Excluded]:
-        """The runs that were left out of the curve, and the budget if its minimum was."""
-        runs = [
-            Excluded(run=self.labels[i], reason=f"outlier: contradicts the other runs at C = {si(self.budget)}")
-            for i in np.flatnonzero(~self.kept)
-        ]
-        return [*runs, *([Excluded(run=f"budget {si(self.budget)}", reason=self.reason)] if self.reason else [])]
-
     def plain(self, exact: dict[str, Any] | None) -> dict[str, Any]:
         """The budget as JSON values, as documented in `flops_fit_lmfit.isoflop`."""
         c0, c1, c2 = self.coefficients
@@ -134,32 +125,21 @@ class BudgetSlice:
         return {"n_opt": float(np.exp(x + self.centre)), "d_opt": d, "loss_opt": loss}
 
 
-def budget_slices(
-    runs: Runs, budget: Floats, exponents: tuple[float, float] | None, drop_outliers: bool
-) -> list[BudgetSlice]:
-    """Group the runs by budget, leave outliers out, fit a parabola to each group.
-
-    Outliers are judged by the additive law's own slice where its exponents are known, since a wide clean
-    slice departs from every parabola.
+def budget_slices(runs: Runs, budget: Floats, left_out: NDArray[np.bool_]) -> list[BudgetSlice]:
+    """Group the runs by budget and fit a parabola to each group.
 
     Args:
         runs: usable runs.
         budget: their budgets, shape (n,), equal within a group.
-        exponents: the additive law's alpha and beta, where they are known.
-        drop_outliers: whether runs that contradict their budget are left out of its curve.
+        left_out: outliers, which stay in their group without weight, shape (n,).
     """
-    groups = [_slice(runs, budget, rows, np.ones(len(rows))) for rows in _rows(budget)]
-    if drop_outliers:
-        flags = slices.outliers([(group.shape(exponents), group.x, group.loss) for group in groups])
-        groups = [_slice(runs, budget, g.rows, 1.0 - flag) for g, flag in zip(groups, flags, strict=True)]
+    weights = 1.0 - left_out
+    rows = [np.flatnonzero(budget == c) for c in np.unique(budget)]
+    groups = [_slice(runs, budget, r, weights[r]) for r in rows]
     if runs.loss_stderr is None or not np.any(runs.loss_stderr > 0):
         return groups
-    noise = noise_weights(groups, runs.loss_stderr / runs.loss)
-    return [_slice(runs, budget, g.rows, g.weights * noise[g.rows]) for g in groups]
-
-
-def _rows(budget: Floats) -> list[NDArray[np.intp]]:
-    return [np.flatnonzero(budget == c) for c in np.unique(budget)]
+    weights = weights * noise_weights(groups, runs.loss_stderr / runs.loss)
+    return [_slice(runs, budget, r, weights[r]) for r in rows]
 
 
 def noise_variance(groups: list[BudgetSlice]) -> float:

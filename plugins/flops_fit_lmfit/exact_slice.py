@@ -27,9 +27,9 @@ _MIN_RUNS = 6
 
 
 def exact_slices(
-    groups: list[BudgetSlice], exponents: tuple[float, float] | None, laws: Laws
+    groups: list[BudgetSlice], runs: Runs, laws: Laws
 ) -> tuple[list[dict[str, Any] | None], dict[str, float] | None, tuple[str, ...]]:
-    """Fit e, a and b of every budget, with alpha and beta from the additive law through all runs.
+    """Fit e, a and b of every budget, with alpha and beta from the additive law through all `runs`.
 
     Along one budget D falls as N rises, so D^(-beta) is N^decay, with decay = beta times the slope of
     -ln D against ln N (1 where C = 6ND). Three coefficients a budget, as many as a parabola has.
@@ -38,6 +38,7 @@ def exact_slices(
         For each budget its curve (``None`` where it has none), the laws through the minima (``None``
         with fewer than two), and a note where the parabolas' optimum differs by more than 1 %.
     """
+    exponents = _exponents(runs)
     if exponents is None:
         return [None] * len(groups), None, ("no exact slices: the additive law is not identified by these runs",)
     alpha, beta = exponents
@@ -55,7 +56,7 @@ def exact_slices(
     return curves, law, _note(law, laws)
 
 
-def additive_exponents(runs: Runs) -> tuple[float, float] | None:
+def _exponents(runs: Runs) -> tuple[float, float] | None:
     """Alpha and beta of the additive law through all runs, robustly; ``None`` where they are not identified."""
     if len(runs) < _MIN_RUNS:
         return None

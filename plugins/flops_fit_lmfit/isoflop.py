@@ -25,13 +25,14 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from flops_fit_core.data import CostModel, Fit, Runs
+from flops_fit_core.data import CostModel, Excluded, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.text import si
 from flops_fit_lmfit import slices, trend
 from flops_fit_lmfit.budget_cost import cost_of_budgets
 from flops_fit_lmfit.budget_slice import BudgetSlice, budget_slices, noise_variance
-from flops_fit_lmfit.exact_slice import additive_exponents, exact_slices
+from flops_fit_lmfit.exact_slice import exact_slices
+from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.slices import PARABOLA
 from flops_fit_lmfit.trend import Laws
 from flops_fit_lmfit.usable import budgets_of, usable_runs
@@ -54,14 +55,14 @@ class IsoFlopFitter:
 
     A budget's minimum is left out, with its reason in `Fit.excluded`, where the budget has fewer than
     four sizes, its lowest loss is at the smallest or largest size, its curve is concave, or its vertex
-    lies outside the sizes. Single runs that the others contradict are left out of their curve and named.
+    lies outside the sizes. Outliers are left out of their curve and named.
     Seeds count as runs of their own; ``loss_stderr`` weighs them.
 
     With two usable budgets E cannot be told: it is set to zero, and so the loss is a lower bound beyond
     them. With fewer than two the fit is refused.
 
     Attributes:
-        outliers: ``"exclude"`` leaves runs that contradict their budget out; ``"keep"`` fits every run.
+        outliers: ``"exclude"`` leaves them out (`flops_fit_lmfit.outliers`); ``"flag"`` only names them.
         bootstrap: resamples for the intervals; 0 turns them off. Noise is resampled, not runs: a slice of
             seven runs drawn with replacement has lost its ends too often (intervals up to three times too
             wide; measured). Each run's residual is freed of its leverage, all budgets share one pool, and
@@ -73,7 +74,7 @@ class IsoFlopFitter:
         mix_schedules: fit runs of different learning-rate schedules together.
     """
 
-    outliers: str = attrs.field(default="exclude", validator=attrs.validators.in_(("exclude", "keep")))
+    outliers: str = attrs.field(default="exclude", validator=attrs.validators.in_(("exclude", "flag")))
     bootstrap: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
     confidence: float = attrs.field(default=0.90, validator=[attrs.validators.gt(0), attrs.validators.lt(1)])
     seed: int = 0
@@ -95,14 +96,15 @@ class IsoFlopFitter:
         )
         budget, notes = budgets_of(usable.runs)
         cost, cost_notes = cost_of_budgets(usable.runs, budget, cost)
-        exponents = additive_exponents(usable.runs)
-        groups = budget_slices(usable.runs, budget, exponents, self.outliers == "exclude")
+        drop = self.outliers == "exclude"
+        outliers = find_outliers(usable.runs, cost)
+        groups = budget_slices(usable.runs, budget, outliers.mask & drop)
         used = [group for group in groups if not group.reason]
         if len(used) < 2:
             raise FitError(_too_few(groups, len(usable.runs)))
         laws = _laws(used)
         draws, draw_notes = self._draws(used, laws)
-        exact, slice_law, slice_notes = exact_slices(groups, exponents, laws)
+        exact, slice_law, slice_notes = exact_slices(groups, usable.runs.where(~outliers.mask), laws)
         return Fit(
             fitter="isoflop",
             params=trend.estimates(laws.params, draws, self.confidence),
@@ -113,7 +115,11 @@ class IsoFlopFitter:
             converged=laws.loss.converged,
             gradient_norm=laws.loss.gradient_norm,
             n_used=sum(int(group.kept.sum()) for group in used),
-            excluded=(*usable.excluded, *(item for group in groups for item in group.excluded())),
+            excluded=(
+                *usable.excluded,
+                *outliers.excluded(usable.runs, used=not drop),
+                *(Excluded(run=f"budget {si(group.budget)}", reason=group.reason) for group in groups if group.reason),
+            ),
             largest_budget=used[-1].budget,
             formula=trend.FORMULA,
             notes=(*usable.notes, *notes, *cost_notes, *laws.notes(), *slice_notes, *draw_notes),

@@ -2,12 +2,10 @@
 
 In: the runs of one budget, and a shape: the parabola {1, x, x²}, or the additive law's own slice
 {1, exp(-alpha·x), exp(s·beta·x)}. Out: coefficients and minima, for one or for thousands of weightings
-at once, and which runs a parabola through the others contradicts.
+at once.
 """
 
 from __future__ import annotations
-
-from itertools import combinations
 
 import attrs
 import numpy as np
@@ -15,11 +13,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-OUTLIER_SIGMAS = 5.0
-OUTLIER_SHARE = 0.3
-SMALLEST_SIGMA = 1e-6
 MIN_POINTS = 4
-_TRIPLES = 2500
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -97,44 +91,3 @@ def covariance(shape: Shape, x: Floats, coefficients: Floats, weights: Floats) -
         ]
     )
     return float(slope @ cov @ slope), float(height @ cov @ height)
-
-
-def least_absolute(shape: Shape, x: Floats, y: Floats) -> Floats:
-    """Residuals of the least-absolute-deviation curve: it goes through three of the points."""
-    rows = np.array(list(combinations(range(len(x)), 3)), dtype=np.intp).reshape(-1, 3)
-    if len(rows) > _TRIPLES:
-        rows = rows[np.linspace(0, len(rows) - 1, _TRIPLES).astype(int)]
-    q, _ = np.linalg.qr(shape.basis(x))
-    through = q[rows]
-    rows, through = (kept[np.abs(np.linalg.det(through)) > 1e-9] for kept in (rows, through))
-    if len(rows) == 0:
-        return np.zeros_like(y)
-    coefficients = np.linalg.solve(through, y[rows][..., None])[..., 0]
-    residuals = y - coefficients @ q.T
-    return np.asarray(residuals[np.argmin(np.abs(residuals).sum(axis=-1))])
-
-
-def outliers(groups: list[tuple[Shape, Floats, Floats]]) -> list[NDArray[np.bool_]]:
-    """Which runs of each budget the others contradict.
-
-    A run is one where it lies beyond five robust standard deviations of the least-absolute-deviation
-    curve: those of its own budget or of all budgets together, whichever is larger, never below
-    1e-6 of the loss. At most 30 % of a budget, and never so many that fewer than four runs stay. A
-    clean budget keeps every run, so that its fit is plain least squares.
-
-    Args:
-        groups: the curve's shape, x and loss of every budget.
-    """
-    residuals = [np.abs(least_absolute(*group) / group[2]) for group in groups]
-    free = [np.sort(r)[3:] for r in residuals]
-    everywhere = np.concatenate(free) if free else np.empty(0)
-    pooled = 1.4826 * float(np.median(everywhere)) if len(everywhere) else 0.0
-    flags = []
-    for r, own in zip(residuals, free, strict=True):
-        sigma = max(pooled, SMALLEST_SIGMA, 1.4826 * float(own[(len(own) - 1) // 2]) if len(own) else 0.0)
-        most = max(0, min(int(OUTLIER_SHARE * len(r)), len(r) - MIN_POINTS))
-        worst = np.argsort(-r, kind="stable")[:most]
-        flag = np.zeros(len(r), dtype=bool)
-        flag[worst[r[worst] > OUTLIER_SIGMAS * sigma]] = True
-        flags.append(flag)
-    return flags

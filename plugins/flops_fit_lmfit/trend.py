@@ -24,6 +24,7 @@ FORMULA = "N_opt = k_n·C^a, D_opt = k_d·C^b, L_opt = E + k_l·C^c"
 
 _STEEPEST, _FLATTEST = -3.0, -1e-4
 _ZOOMS = 5
+_ZERO = 1e-6
 
 
 def line(log_c: Floats, y: Floats, weights: Floats) -> tuple[Floats, Floats]:
@@ -155,11 +156,12 @@ def polish(z: Floats, losses: Floats, weights: Floats, floor: bool = True) -> Lo
     def residuals(p: lmfit.Parameters) -> Floats:
         return np.asarray(root * (p["e"].value + np.exp(p["log_scale"].value + p["c"].value * z) - losses))
 
-    result = lmfit.minimize(
-        residuals, start, method="least_squares", calc_covar=False, xtol=1e-15, ftol=1e-15, gtol=1e-15, x_scale="jac"
-    )
+    with np.errstate(all="ignore"):  # lmfit works out standard errors that are 0/0 where nothing is left over
+        result = lmfit.minimize(residuals, start, method="least_squares", xtol=1e-15, ftol=1e-15, gtol=1e-15)
     best = min((start, result.params), key=lambda p: float((residuals(p) ** 2).sum()))
     e, g, c = best["e"].value, float(np.exp(best["log_scale"].value)), best["c"].value
+    if e < _ZERO * float(losses.min()):
+        e = 0.0  # lmfit stops a hair inside the bound
     r, f = residuals(best), np.exp(c * z)
     free = [root * f * g] + [root] * (floor and e > 0) + [root * f * g * z] * (_STEEPEST < c < _FLATTEST)
     scale = float(np.linalg.norm(r))
