@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from flops_fit_core.cells import best_of_cells
 from flops_fit_core.data import Fit, Prediction, Result, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.tables import cluster_budgets
@@ -51,6 +52,7 @@ class Sweep:
         budgets: the different ones, ascending.
         usable: runs that have a loss, shape (n,).
         left_out: usable runs that the fit of the curves left out, shape (n,).
+        beaten: usable runs of a cell (budget, size, seed) in which another recipe did better, shape (n,).
         curves: one for every budget that has one.
         source: what the curves are: ``"parabola"``, the name of a fitter, or empty without curves.
     """
@@ -60,6 +62,7 @@ class Sweep:
     budgets: tuple[float, ...]
     usable: Bools
     left_out: Bools
+    beaten: Bools
     curves: tuple[Curve, ...]
     source: str
 
@@ -76,6 +79,7 @@ class Sweep:
             budgets=tuple(float(c) for c in np.unique(budget[np.isfinite(budget)])),
             usable=usable,
             left_out=usable & _left_out(runs, fit),
+            beaten=usable & _beaten(runs),
             curves=curves,
             source=source,
         )
@@ -154,6 +158,13 @@ def _left_out(runs: Runs, fit: Fit | None) -> Bools:
         names = {item.run for item in fit.excluded if not item.used}
         names |= {name for row in fit.details.get("budgets", ()) for name in row["outliers"]}
     return np.array([runs.name(row) in names for row in range(len(runs))], dtype=bool)
+
+
+def _beaten(runs: Runs) -> Bools:
+    if runs.label is None or not any(runs.hparams or ()):
+        return np.zeros(len(runs), dtype=bool)
+    best = set(best_of_cells(runs).label or ())
+    return np.array([label not in best for label in runs.label], dtype=bool)
 
 
 def trajectory(fit: Fit, budgets: Floats) -> list[Prediction]:

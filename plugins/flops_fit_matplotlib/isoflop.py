@@ -41,12 +41,18 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
 
 def _draw_runs(axes: Axes, sweep: Sweep, budget: float, color: style.Color) -> None:
     runs, here = sweep.runs, sweep.at(budget) & sweep.usable
-    kept, out = here & ~sweep.left_out, here & sweep.left_out
+    beaten, out = here & sweep.beaten, here & sweep.left_out & ~sweep.beaten
+    kept = here & ~beaten & ~out
     errors = None if runs.loss_stderr is None else np.nan_to_num(runs.loss_stderr[kept])
     axes.errorbar(
         runs.n_params[kept], runs.loss[kept], yerr=errors, fmt="o", color=color, ecolor=color, markersize=5.5,
         markeredgecolor="white", markeredgewidth=0.6, elinewidth=1.2, zorder=3,
     )  # fmt: skip
+    if beaten.any():
+        axes.plot(
+            runs.n_params[beaten], runs.loss[beaten], ".", color=color, markersize=5.0, alpha=0.4,
+            label="another recipe did better", zorder=2,
+        )  # fmt: skip
     if out.any():
         axes.plot(
             runs.n_params[out], runs.loss[out], "x", color=color, markersize=6.5, markeredgewidth=1.4,

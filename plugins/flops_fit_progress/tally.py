@@ -108,7 +108,8 @@ def clock_face(seconds: float) -> str:
 def describe(run: Run) -> str:
     """A run in a few words."""
     seed = f" seed {run.seed}" if run.seed else ""
-    return f"C={si(run.budget)} N={si(run.n_params)}{seed}"
+    recipe = "".join(f" {name}={value}" for name, value in run.hparams.items())
+    return f"C={si(run.budget)} N={si(run.n_params)}{seed}{recipe}"
 
 
 def outcome(record: RunRecord) -> str:

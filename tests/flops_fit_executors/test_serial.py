@@ -1,6 +1,8 @@
 """The serial executor does the work where it is submitted."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -39,3 +41,8 @@ def test_it_may_be_used_again_after_a_shutdown():
     executor = SerialExecutor()
     executor.shutdown()
     assert executor.submit(abs, -1).result() == 1
+
+
+def test_offering_executors_loads_no_loky():
+    code = "import sys, flops_fit_executors as e; e.flops_fit_executors(); assert 'loky' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -182,6 +182,21 @@ def test_a_run_that_diverged_is_seen_at_the_edge():
     assert len(points(axes)[0][0]) == SIZES - 1
 
 
+def test_of_several_recipes_the_best_of_each_cell_stands_out():
+    once, k = sweep(), len(sweep())
+    columns = {name: np.concatenate([getattr(once, name)] * 2) for name in ("n_params", "n_tokens", "budget", "flops")}
+    worse = np.where(np.arange(2 * k) < k, 0.0, 0.05)
+    runs = Runs(
+        **columns, loss=np.tile(once.loss, 2) + worse, label=[f"run{i}" for i in range(2 * k)],
+        hparams=[{"lr": 0.01}] * k + [{"lr": 0.1}] * k,
+    )  # fmt: skip
+    (axes,) = draw(runs, fits=[surface_fit()])["isoflop"].axes
+    assert [len(n) for n, _ in points(axes)] == [SIZES] * len(BUDGETS)
+    faint = np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == "."])
+    np.testing.assert_allclose(np.sort(faint[:, 1]), np.sort(once.loss + 0.05))
+    assert "another recipe did better" in texts(axes.figure)
+
+
 def test_the_budgets_are_named_in_order_in_colours_that_grey_keeps_apart():
     figure = draw(fits=[surface_fit()])["isoflop"]
     (legend,) = figure.legends
@@ -389,3 +404,8 @@ def test_drawing_again_replaces_the_files(tmp_path):
     for _ in range(2):
         report = MatplotlibReporter().report(result(), tmp_path)
     assert sorted((tmp_path / "plots").iterdir()) == sorted(report.files)
+
+
+def test_offering_it_loads_no_matplotlib():
+    code = "import sys, flops_fit_matplotlib as m; m.flops_fit_reporters(); assert 'matplotlib' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,5 +1,6 @@
 """The time left follows the FLOPs, which differ between runs, and not the count of runs."""
 
+import attrs
 import pytest
 
 from flops_fit_core.data import Plan, Run, RunRecord
@@ -102,5 +103,6 @@ def test_an_empty_plan_divides_by_nothing():
 def test_words():
     assert clock_face(3661.4) == "1:01:01"
     assert describe(LARGE) == "C=9e12 N=100 seed 1"
+    assert describe(attrs.evolve(SMALL, hparams={"lr": 0.01})) == "C=1e12 N=100 lr=0.01"
     assert outcome(RunRecord(run=SMALL, loss=3.14159)) == "loss 3.1416"
     assert outcome(RunRecord(run=SMALL, status="failed", message="out of\n  memory")) == "failed: out of memory"
