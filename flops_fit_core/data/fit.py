@@ -220,6 +220,11 @@ class Fit:
         """The parameters as plain numbers."""
         return {name: estimate.value for name, estimate in self.params.items()}
 
+    @property
+    def members(self) -> dict[str, Fit]:
+        """The fits that this one averages, by fitter; empty for most fits, and without draws."""
+        return {name: Fit.from_dict(plain) for name, plain in self.details.get("members", {}).items()}
+
     def _law(self) -> Fitter:
         if self.law is not None:
             return self.law

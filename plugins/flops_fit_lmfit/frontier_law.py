@@ -125,7 +125,7 @@ class FrontierObjective:
         )
 
     def _parts(self, theta: Floats) -> tuple[Floats, ...]:
-        """ln L_pred, the frontier term's share of L, u, and the left arm's share of s; each (m, k)."""
+        """The prediction ln L, the frontier term's share of L, u, and the left arm's share of s; each (m, k)."""
         log_e, log_k, log_gamma, n0, a, log_p, log_q = theta.T[:, :, None]
         p, q = np.exp(log_p), np.exp(log_q)
         u = self.x - n0 - a * self.z
@@ -136,7 +136,7 @@ class FrontierObjective:
         return predicted, np.exp(term - predicted), u, np.exp(left - both)
 
     def residuals(self, theta: Floats) -> Floats:
-        """ln L_pred − ln L for coordinates (m, 7): shape (m, k)."""
+        """Residuals ln L_pred − ln L for coordinates (m, 7): shape (m, k)."""
         return self._parts(theta)[0] - self.target
 
     def _slopes(self, theta: Floats, share: Floats, u: Floats, arm: Floats) -> tuple[Floats, Floats, Floats]:
@@ -154,7 +154,7 @@ class FrontierObjective:
         return slope, apart, arms
 
     def jacobian(self, theta: Floats) -> Floats:
-        """d ln L_pred / d theta for one point (7,): shape (k, 7)."""
+        """The slopes d ln L_pred / d theta for one point (7,): shape (k, 7)."""
         _, share, u, arm = self._parts(theta[None])
         return np.asarray(self._slopes(theta[None], share, u, arm)[0][0].T)
 

@@ -42,9 +42,9 @@ class Solution:
         objective: what was minimised, with the last delta and priors.
         theta: its coordinates at the minimum, shape (7,).
         weights: run weights, mean 1, shape (k,).
-        sigma: the residuals' robust sigma.
+        sigma: the residuals' robust sigma (MAD) with seven degrees of freedom taken off.
         value: the objective there.
-        gradient_norm: Euclidean norm of its gradient there.
+        gradient_norm: root of the relative decrease that a further Newton step promises.
         converged: a further Newton step promises nothing.
     """
 
@@ -63,7 +63,7 @@ class Solution:
 
     @property
     def residuals(self) -> Floats:
-        """ln L_pred − ln L of every run, shape (k,)."""
+        """Residuals ln L_pred − ln L of every run, shape (k,)."""
         return self.objective.residuals(self.theta[None])[0]
 
 
@@ -83,7 +83,7 @@ def solve(
     priors: Mapping[str, tuple[float, float]] | None = PRIORS,
     prior_strength: float = PRIOR_STRENGTH,
     weight_power: float = 1.0,
-    noise_weights: Floats | None = None,
+    stderr: Floats | None = None,
 ) -> Solution:
     """Fit the frontier law: minimum and robust sigma are found in turn until sigma settles.
 
@@ -93,34 +93,39 @@ def solve(
         priors: mean and standard deviation by coordinate name (`COORDINATES`), or ``None`` for none.
         prior_strength: how many times the noise variance counts against the priors.
         weight_power: run weights are proportional to C to this power.
-        noise_weights: further weights of the runs, such as those of known standard errors.
+        stderr: known relative standard errors of the losses, shape (k,); NaN where unknown.
     """
     objective = FrontierObjective(n=n, c=c, loss=loss)
     weights = run_weights(c, weight_power)
-    if noise_weights is not None:
-        weights = weights * noise_weights / np.average(noise_weights, weights=weights)
     theta = _starts(objective, additive)
-    sigma = robust_sigma(objective.residuals(theta[:1])[0])
+    # Seven parameters take up part of the scatter: few runs would look free of noise, and priors then count nothing.
+    spare = math.sqrt(len(n) / max(len(n) - len(COORDINATES), 1))
+    sigma = spare * robust_sigma(objective.residuals(theta[:1])[0])
+    if stderr is not None:
+        weights = weights * _noise_weights(stderr, sigma)
+        weights /= weights.mean()
     for round_ in range(_ROUNDS):
         mean, precision = _prior(priors, prior_strength * sigma**2)
         objective = attrs.evolve(objective, delta=TUNING * sigma, mean=mean, precision=precision)
         theta, value, reached = descend(objective, theta, weights)
         valleys = _distinct(value)  # the best first
         theta, done = theta[valleys], bool(reached[valleys[0]])
-        found = robust_sigma(objective.residuals(theta[:1])[0])
+        found = spare * robust_sigma(objective.residuals(theta[:1])[0])
         if abs(found - sigma) <= 1e-7 * sigma:
             break
         # The median jumps from run to run and may cycle between two: half steps end that.
         sigma = found if round_ < _ROUNDS // 2 else math.sqrt(sigma * found)
     sigma = objective.delta / TUNING
-    value, gradient, _ = objective.derivatives(theta[:1], weights)
+    value, gradient, hessian = objective.derivatives(theta[:1], weights)
+    newton = np.linalg.lstsq(hessian[0], gradient[0], rcond=1e-14)[0]
+    promised = 0.5 * abs(float(gradient[0] @ newton)) / (float(value[0]) + _rounding(weights))
     return Solution(
         objective=objective,
         theta=theta[0],
         weights=weights,
         sigma=sigma,
         value=float(value[0]),
-        gradient_norm=float(np.linalg.norm(gradient[0])),
+        gradient_norm=math.sqrt(promised),
         converged=done,
     )
 
@@ -134,7 +139,7 @@ def descend(objective: FrontierObjective, theta: Floats, weights: Floats) -> tup
     theta = theta.copy()
     root = objective.whitening(theta, weights)
     value, gradient, hessian = objective.derivatives(theta, weights)
-    floor = 1e-30 * weights.sum()  # rounding errors of the residuals, squared
+    floor = _rounding(weights)
     damping, reached = np.full(len(theta), 1e-3), np.zeros(len(theta), dtype=bool)
     live = np.arange(len(theta))
     for _ in range(_STEPS):
@@ -162,6 +167,11 @@ def descend(objective: FrontierObjective, theta: Floats, weights: Floats) -> tup
     return theta, value, reached
 
 
+def _rounding(weights: Floats) -> float:
+    """What rounding errors of the residuals alone add to the objective."""
+    return 1e-30 * float(weights.sum())
+
+
 def _distinct(values: Floats) -> list[int]:
     """Indices of the different finite minima, the best first."""
     chosen: list[int] = []
@@ -169,6 +179,16 @@ def _distinct(values: Floats) -> list[int]:
         if np.isfinite(values[index]) and (not chosen or values[index] > values[chosen[-1]] * (1 + 1e-6)):
             chosen.append(int(index))
     return chosen or [0]
+
+
+def _noise_weights(stderr: Floats, sigma: float) -> Floats:
+    """Inverse variances: each run's own, and what the scatter sigma holds beyond the usual run's own."""
+    known = np.isfinite(stderr) & (stderr > 0)
+    if not known.any():
+        return np.ones_like(stderr)
+    usual = float(np.median(stderr[known])) ** 2
+    own = np.where(known, stderr, math.sqrt(usual)) ** 2
+    return np.asarray(1.0 / (max(sigma**2 - usual, 0.0) + own))
 
 
 def _prior(priors: Mapping[str, tuple[float, float]] | None, variance: float) -> tuple[Floats, Floats]:

@@ -1,7 +1,7 @@
 """Rolling hold-out: fit below a budget, predict above it, for every budget that leaves enough below.
 
-In: usable runs, a cost model, and a function that fits a `Law` to a table. Out: one `Held` for every pair
-of an origin and a held-out budget, and what they add up to: loss error, bias, regret, model error.
+In: usable runs, and a function that fits one or several `Law` to a table. Out: one `Held` for every pair of
+an origin and a held-out budget, and what they add up to: loss error, bias, regret, model error.
 
 A held-out budget is judged by its runs within 4× in N of its best run: those are the ones that an answer
 is about. Means are over a budget's runs, then over budgets, then over origins, so that neither large
@@ -17,7 +17,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from flops_fit_core.data import CostModel, Fit, ModelError, Runs
+from flops_fit_core.data import Fit, ModelError, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.stages import Fitter
 from flops_fit_lmfit.slices import MIN_POINTS, PARABOLA
@@ -66,8 +66,8 @@ class Held:
         distance: ln(budget / origin).
         errors: ln L_pred − ln L of the runs near its best; of the slice's minimum where the law has no L(N, D).
         log_n: predicted ln N_opt.
-        log_n_error: that less the slice's own minimum; NaN where the slice shows none.
-        regret: relative excess loss at the predicted N on the slice; NaN where it shows no minimum.
+        log_n_error: that less the minimum of a parabola through the same runs; NaN where it has none.
+        curvature: of that parabola, so that ln L = minimum + curvature·(ln N − ln N_min)².
     """
 
     origin: float
@@ -76,7 +76,12 @@ class Held:
     errors: tuple[float, ...]
     log_n: float
     log_n_error: float
-    regret: float
+    curvature: float
+
+    @property
+    def regret(self) -> float:
+        """Relative excess loss at the predicted N, on the budget's own slice."""
+        return math.expm1(self.curvature * self.log_n_error**2)
 
     @property
     def loss_error(self) -> float:
@@ -112,68 +117,67 @@ def origins(
 
 def rolling(
     runs: Runs,
-    cost: CostModel,
-    fit_law: Callable[[Runs], Law],
+    fit_laws: Callable[[Runs], Sequence[Law]],
     *,
+    judges: NDArray[np.bool_] | None = None,
     min_budgets: int = MIN_BUDGETS,
     min_runs: int = MIN_RUNS,
-) -> tuple[Held, ...]:
-    """Hold out every budget above every origin.
+) -> tuple[tuple[Held, ...], ...]:
+    """Hold out every budget above every origin; one tuple of `Held` for each law, in step.
 
     Args:
         runs: usable runs, outliers and all: those above an origin are unknown when it is fitted.
-        cost: C as a function of N and D.
-        fit_law: fits a law to the runs at or below an origin; where it raises `FitError`, the origin is
+        fit_laws: fits laws to the runs at or below an origin; where it raises `FitError`, the origin is
             passed over.
+        judges: True for the runs that may judge a prediction, shape (k,): not those known to be bad. ``None``: all.
         min_budgets: budgets that an origin needs at or below it.
         min_runs: runs that it needs there.
     """
     budget, _ = budgets_of(runs)
     near = near_best(runs, budget)
+    near &= True if judges is None else judges
     held = []
     for origin, below in origins(budget, min_budgets=min_budgets, min_runs=min_runs):
         try:
-            law = fit_law(runs.where(below))
+            laws = fit_laws(runs.where(below))
         except FitError:
             continue
         for value in np.unique(budget[~below]):
-            held.append(_held(law, runs.where(near & (budget == value)), cost, origin, float(value)))
-    return tuple(held)
+            rows = near & (budget == value)
+            if rows.any():
+                held.append([_held(law, runs.where(rows), origin, float(value)) for law in laws])
+    return tuple(zip(*held, strict=True))
 
 
-def _held(law: Law, runs: Runs, cost: CostModel, origin: float, budget: float) -> Held:
+def _held(law: Law, runs: Runs, origin: float, budget: float) -> Held:
     n, _, loss = (float(value) for value in law.optimum(budget))
     x = np.log(runs.n_params)
     middle = float(x.mean())
-    best, lowest, curve = _slice(x - middle, np.log(runs.loss))
+    best, lowest, curvature = _slice(x - middle, np.log(runs.loss))
     if law.loss is None:
-        errors = np.array([math.log(loss) - lowest])
+        errors = np.array([math.log(loss) - lowest if loss > 0 else math.nan])
     else:
         errors = np.log(law.loss(runs.n_params, runs.n_tokens)) - np.log(runs.loss)
-    log_n = math.log(n)
+    log_n = math.log(n) if math.isfinite(n) and n > 0 else math.nan
     return Held(
         origin=origin,
         budget=budget,
         distance=math.log(budget / origin),
-        errors=tuple(float(error) for error in errors[np.isfinite(errors)]) or (math.nan,),
+        errors=tuple(float(error) for error in errors),
         log_n=log_n,
         log_n_error=log_n - middle - best,
-        regret=math.expm1(curve(log_n - middle) - lowest),
+        curvature=curvature,
     )
 
 
-def _slice(x: Floats, log_loss: Floats) -> tuple[float, float, Callable[[float], float]]:
-    """A parabola through a budget's own runs: where its minimum is, ln L there, and the curve; NaN if it has none."""
+def _slice(x: Floats, log_loss: Floats) -> tuple[float, float, float]:
+    """A parabola through a budget's own runs: where its minimum is, ln L there, and its curvature; NaN if it has none."""
     if len(np.unique(x)) >= MIN_POINTS:
         coefficients = fit_slice(PARABOLA, x, log_loss, np.ones_like(x))
         best = float(PARABOLA.minimum(coefficients))
         if x.min() <= best <= x.max():
-
-            def curve(at: float) -> float:
-                return float(PARABOLA.basis(np.array(at)) @ coefficients)
-
-            return best, curve(best), curve
-    return math.nan, math.nan, lambda _: math.nan
+            return best, float(PARABOLA.basis(np.array(best)) @ coefficients), float(coefficients[2])
+    return math.nan, math.nan, math.nan
 
 
 def _mean(values: Sequence[float]) -> float:

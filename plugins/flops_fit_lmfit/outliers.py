@@ -5,13 +5,15 @@ they are left out of a fit or only named is the caller's choice.
 
 The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) to every run, all with one weight
 and the priors at their plain strength (weights that grow with C, or strong priors, bend the law away from
-clean runs of the small budgets, which then look bad); mark the runs whose ln L lies more than five robust sigmas (1.4826 × MAD) above it, at most 30 % of a budget, the worst
-first. Only high losses are marked: a run can fail to learn, none learns too well. The frontier law judges,
+clean runs of the small budgets, which then look bad); mark the runs whose ln L lies more than five robust
+sigmas (1.4826 × MAD) above it, at most 30 % of a budget, the worst first. Only high losses are marked: a run can fail to learn, none learns too well. The frontier law judges,
 because what bends away from the additive law is its error and no run's; sigma is at least 1e-6, so that
 data without noise lose nothing.
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import attrs
 import numpy as np
@@ -19,7 +21,7 @@ from numpy.typing import NDArray
 
 from flops_fit_core.data import CostModel, Excluded, Runs
 from flops_fit_lmfit.frontier_solve import solve
-from flops_fit_lmfit.solve import fit_additive
+from flops_fit_lmfit.solve import fit_additive, robust_sigma
 from flops_fit_lmfit.usable import budgets_of
 
 Floats = NDArray[np.float64]
@@ -57,12 +59,20 @@ class Outliers:
         )
 
 
-def find_outliers(runs: Runs, cost: CostModel, *, threshold: float = THRESHOLD, most: float = MOST) -> Outliers:
+def find_outliers(
+    runs: Runs,
+    cost: CostModel,
+    *,
+    additive: Mapping[str, float] | None = None,
+    threshold: float = THRESHOLD,
+    most: float = MOST,
+) -> Outliers:
     """Mark runs whose loss is far above the frontier law.
 
     Args:
         runs: usable runs (every N, D and loss positive and finite).
         cost: C as a function of N and D.
+        additive: an additive fit of the same runs to start from, where there is one.
         threshold: how many robust sigmas above the law is too far.
         most: the largest share of a budget's runs that is marked.
     """
@@ -70,16 +80,11 @@ def find_outliers(runs: Runs, cost: CostModel, *, threshold: float = THRESHOLD, 
         nothing = np.zeros(len(runs), dtype=bool)
         return Outliers(mask=nothing, excess=np.zeros(len(runs)), sigma=float("nan"))
     n, d, loss = runs.n_params, runs.n_tokens, runs.loss
-    law = solve(
-        n,
-        cost.flops(n, d),
-        loss,
-        fit_additive(n, d, loss, delta="adaptive").params,
-        prior_strength=1.0,
-        weight_power=0.0,
-    )
-    mask = mark(-law.residuals, law.sigma, budgets_of(runs)[0], threshold=threshold, most=most)
-    return Outliers(mask=mask, excess=-law.residuals, sigma=law.sigma)
+    start = fit_additive(n, d, loss, delta="adaptive").params if additive is None else additive
+    law = solve(n, cost.flops(n, d), loss, start, prior_strength=1.0, weight_power=0.0)
+    sigma = robust_sigma(law.residuals)
+    mask = mark(-law.residuals, sigma, budgets_of(runs)[0], threshold=threshold, most=most)
+    return Outliers(mask=mask, excess=-law.residuals, sigma=sigma)
 
 
 def mark(

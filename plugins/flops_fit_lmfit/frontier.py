@@ -1,0 +1,168 @@
+"""Fitter ``frontier``: a seven-parameter law along the compute-efficient frontier, made to extrapolate.
+
+In: runs and a cost model. Out: a `Fit` of `frontier_law`, with its rolling hold-out errors and no sampling
+interval: a fit with priors is never bootstrapped alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flops_fit_core.data import CostModel, Estimate, Fit, Runs
+from flops_fit_core.errors import InputError, nearest
+from flops_fit_lmfit import frontier_law, holdout
+from flops_fit_lmfit.frontier_solve import COORDINATES, PRIOR_STRENGTH, PRIORS, Solution, solve
+from flops_fit_lmfit.outliers import Outliers, find_outliers
+from flops_fit_lmfit.solve import fit_additive
+from flops_fit_lmfit.usable import require_points, usable_runs
+
+Floats = NDArray[np.float64]
+
+NO_INTERVAL = (
+    "no sampling interval: this law is fitted with priors, and a bootstrap of such a fit covered 0 to 33 % where "
+    "the truth was far from them; fitter 'ensemble' gives one"
+)
+
+
+def _known_priors(_: Any, __: Any, priors: Mapping[str, tuple[float, float]] | None) -> None:
+    for name, (mean, sd) in (priors or {}).items():
+        if name not in COORDINATES:
+            raise InputError(f"no prior on {name!r}: known are {', '.join(COORDINATES)}.{nearest(name, COORDINATES)}")
+        if not (np.isfinite(mean) and np.isfinite(sd) and sd > 0):
+            raise InputError(f"prior {name!r} is ({mean}, {sd}): it needs a finite mean and a standard deviation > 0")
+
+
+@attrs.frozen(kw_only=True)
+class FrontierFitter:
+    """Fits L = E + K·C^(−gamma)·(q·exp(−p·u) + p·exp(q·u)) / (p + q), u = ln N − n0 − a·ln C.
+
+    exp(n0)·C^a is the optimum of every budget. The additive law with C = 6ND is the special case p = alpha,
+    q = beta, a = beta/(alpha + beta), gamma = alpha·beta/(alpha + beta); freed of those two ties, the frontier may
+    bend otherwise than the slices do, as it does in published sweeps.
+
+    What is minimised, with r = ln L_pred − ln L and sigma the residuals' own robust sigma (1.4826 × MAD,
+    times sqrt(k / (k − 7)) for k runs):
+
+        sum over runs of w·rho(r)  +  prior_strength · sigma² / 2 · sum of ((theta − mean) / sd)²
+
+    rho is Huber's with delta 1.345 sigma. The weights are proportional to C and have mean 1: what is asked
+    for lies beyond the largest budgets. A likelihood of independent errors would have prior_strength 1; ten,
+    because the errors of a law's form are shared by neighbouring runs, so that they say less than their number.
+    Sigma and the minimum are found in turn until neither moves; the search starts from an additive fit and four
+    other points.
+
+    Attributes:
+        priors: Gaussian priors, (mean, standard deviation) by coordinate: ``ln_E``, ``ln_K``, ``ln_gamma``,
+            ``n0`` (these at the centre of the data), ``a``, ``ln_p``, ``ln_q``; ``None`` for none.
+            The default says what published sweeps have in common: gamma about 0.175, a about 0.5, p and q
+            about 0.35.
+        prior_strength: how many times the noise variance counts against the priors.
+        weight_power: run weights are proportional to C to this power; 0 makes them equal.
+        outliers: ``"exclude"`` leaves the runs out that `flops_fit_lmfit.outliers` marks; ``"flag"`` names them.
+        hold_out: predict every budget from those below it.
+        min_flops: leave out runs below this compute.
+        exclude_undercooled: leave out runs that were too short for their schedule.
+        mix_schedules: fit runs of different learning-rate schedules together.
+    """
+
+    priors: Mapping[str, tuple[float, float]] | None = attrs.field(
+        factory=lambda: dict(PRIORS), validator=_known_priors
+    )
+    prior_strength: float = attrs.field(default=PRIOR_STRENGTH, validator=attrs.validators.ge(0))
+    weight_power: float = 1.0
+    outliers: str = attrs.field(default="exclude", validator=attrs.validators.in_(("exclude", "flag")))
+    hold_out: bool = True
+    min_flops: float | None = None
+    exclude_undercooled: bool = False
+    mix_schedules: bool = False
+
+    def fit(self, runs: Runs, cost: CostModel) -> Fit:
+        """Fit the law to the usable runs.
+
+        Raises:
+            FitError: fewer than seven different points, one budget, all N or all D equal.
+        """
+        usable = usable_runs(
+            runs,
+            min_flops=self.min_flops,
+            exclude_undercooled=self.exclude_undercooled,
+            mix_schedules=self.mix_schedules,
+        )
+        runs = usable.runs
+        require_points(runs, len(COORDINATES), "the frontier law")
+        outliers = find_outliers(runs, cost)
+        kept = self.keep(runs, outliers)
+        found = self.solve(kept, cost)
+        held = self._held(runs, cost, ~outliers.mask) if self.hold_out else ()
+        return Fit(
+            fitter="frontier",
+            params={name: Estimate(value=value) for name, value in found.params.items()},
+            cost=cost,
+            objective=found.value,
+            converged=found.converged,
+            gradient_norm=found.gradient_norm,
+            n_used=len(kept),
+            excluded=(*usable.excluded, *outliers.excluded(runs, used=self.outliers == "flag")),
+            hold_out=holdout.summary(held),
+            model_error=holdout.model_error(held),
+            largest_budget=float(np.max(cost.flops(kept.n_params, kept.n_tokens))),
+            formula=frontier_law.FORMULA,
+            notes=(*usable.notes, NO_INTERVAL),
+            details={"sigma": found.sigma, "delta": found.objective.delta},
+            law=self,
+        )
+
+    def keep(self, runs: Runs, outliers: Outliers) -> Runs:
+        """The runs to fit."""
+        return runs if self.outliers == "flag" else runs.where(~outliers.mask)
+
+    def solve(self, runs: Runs, cost: CostModel, additive: Mapping[str, float] | None = None) -> Solution:
+        """The law's parameters for usable runs, every one of them.
+
+        Args:
+            runs: usable runs.
+            cost: C as a function of N and D.
+            additive: an additive fit of the same runs to start from, where there is one.
+        """
+        n, d, loss = runs.n_params, runs.n_tokens, runs.loss
+        start = fit_additive(n, d, loss, delta="adaptive").params if additive is None else additive
+        return solve(
+            n,
+            cost.flops(n, d),
+            loss,
+            start,
+            priors=self.priors,
+            prior_strength=self.prior_strength,
+            weight_power=self.weight_power,
+            stderr=None if runs.loss_stderr is None else runs.loss_stderr / loss,
+        )
+
+    def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:
+        def below(runs: Runs) -> tuple[holdout.Law]:
+            require_points(runs, len(COORDINATES), "the frontier law")
+            kept = self.keep(runs, find_outliers(runs, cost))
+            return (self.law(self.solve(kept, cost).params, cost),)
+
+        held = holdout.rolling(runs, below, judges=judges)
+        return held[0] if held else ()
+
+    def law(self, params: Mapping[str, float], cost: CostModel) -> holdout.Law:
+        """The fitted law as hold-out asks for it."""
+        return holdout.Law(
+            loss=lambda n, d: self.loss(params, n, d, cost), optimum=lambda budget: self.optimum(params, cost, budget)
+        )
+
+    def loss(
+        self, params: Mapping[str, ArrayLike], n: ArrayLike, d: ArrayLike, cost: CostModel | None = None
+    ) -> Floats:
+        """Loss of N parameters after D units of data; C by `cost`, 6ND where it is not given."""
+        return frontier_law.loss(params, n, (CostModel.six_nd() if cost is None else cost).flops(n, d))
+
+    def optimum(self, params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
+        """N, D and loss on the frontier; vectorised over arrays of parameter draws."""
+        return frontier_law.optimum(params, cost, budget)
