@@ -506,3 +506,14 @@ def test_a_size_is_counted_once_for_each_workload():
     assert built == [16]
     counter.count(second, 16)
     assert built == [16, 16]
+
+
+def test_autograd_does_run_a_backward_of_twice_the_forward():
+    """Seen by torch's own counter: nothing in front of an embedding saves a gradient."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    the_workload = text_workload(GPT)
+    ids, targets = the_workload.example
+    with torch.device("meta"), FlopCounterMode(display=False) as theirs:
+        the_workload.loss_fn(GPT(16)(ids.to("meta")), targets.to("meta")).backward()
+    assert count(the_workload).flops_per_token == theirs.get_total_flops() / ids.numel()
