@@ -36,7 +36,7 @@ def data(n=256):
 def ask(tmp_path, **changes):
     arguments = {
         "model_cls": MLP, "model_size_param": "width", "dataset": data(), "loss_fn": nn.MSELoss(),
-        "compute_budgets": BUDGETS, "data_unit": "samples", "output_dir": tmp_path / "out",
+        "compute_budgets": BUDGETS, "data_unit": "samples", "output_dir": tmp_path / "out", "fitter": "surface",
     }  # fmt: skip
     return flops_fit.find_optimal(**{**arguments, **changes})
 
