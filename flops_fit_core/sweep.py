@@ -33,6 +33,7 @@ class Watcher:
     fire: Fire
     started: set[str] = attrs.field(factory=set)
     seen: dict[str, int] = attrs.field(factory=dict)
+    before: dict[str, int] = attrs.field(factory=dict)
 
     def start(self, run: Run) -> None:
         """Announce a run once."""
@@ -48,10 +49,12 @@ class Watcher:
             self.fire("flops_fit_run_progress", run=run, n_tokens=n_tokens, loss=loss)
 
     def poll(self, runs: Iterable[Run]) -> None:
-        """Look at the curves of runs that train in other processes."""
+        """Look at the curves of runs that train in other processes; one from an earlier call is no news until it grows."""
         for run in runs:
             points = self.workspace.curve(run)
-            if points:
+            if run.run_id not in self.before:
+                self.before[run.run_id] = points[-1].n_tokens if points else 0
+            if points and points[-1].n_tokens > self.before[run.run_id]:
                 self.progress(run, points[-1].n_tokens, points[-1].loss)
 
     def end(self, record: RunRecord) -> None:
@@ -118,7 +121,7 @@ def _records(future: Future[Any], group: tuple[Run, ...], workspace: Workspace) 
     for run in group:
         record = workspace.record(run)
         if record is None:
-            message = f"the worker died: {type(error).__name__}: {error}"
+            message = f"{type(error).__name__}: {error}"
             log.warning("run %s: %s", run.run_id, message)
             record = RunRecord(run=run, status="failed", message=message)
             keep(workspace, record)

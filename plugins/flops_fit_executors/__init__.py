@@ -17,5 +17,5 @@ def flops_fit_executors() -> Mapping[str, Callable[..., Any]]:
     """Offer ``serial`` and ``processes``."""
     return {
         "serial": LazyFactory("flops_fit_executors.serial:SerialExecutor"),
-        "processes": LazyFactory("flops_fit_executors.processes:ProcessesExecutor"),
+        "processes": LazyFactory("flops_fit_executors.processes:ProcessesExecutor", needs="loky", extra="train"),
     }
