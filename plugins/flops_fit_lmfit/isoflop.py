@@ -28,10 +28,11 @@ from numpy.typing import NDArray
 from flops_fit_core.data import CostModel, Excluded, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.text import si
-from flops_fit_lmfit import slices, trend
+from flops_fit_lmfit import holdout, slices, trend
 from flops_fit_lmfit.budget_cost import cost_of_budgets
 from flops_fit_lmfit.budget_slice import BudgetSlice, budget_slices, noise_variance
 from flops_fit_lmfit.exact_slice import exact_slices
+from flops_fit_lmfit.holdout import Held, Law
 from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.slices import PARABOLA
 from flops_fit_lmfit.trend import Laws
@@ -67,6 +68,7 @@ class IsoFlopFitter:
             seven runs drawn with replacement has lost its ends too often (intervals up to three times too
             wide; measured). Each run's residual is freed of its leverage, all budgets share one pool, and
             the minima get the scatter about the power law that this noise does not explain.
+        hold_out: predict every budget from those below it, where there are enough.
         confidence: of the intervals.
         seed: of the bootstrap.
         min_flops: leave out runs below this compute.
@@ -76,6 +78,7 @@ class IsoFlopFitter:
 
     outliers: str = attrs.field(default="exclude", validator=attrs.validators.in_(("exclude", "flag")))
     bootstrap: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
+    hold_out: bool = True
     confidence: float = attrs.field(default=0.90, validator=[attrs.validators.gt(0), attrs.validators.lt(1)])
     seed: int = 0
     min_flops: float | None = None
@@ -94,17 +97,16 @@ class IsoFlopFitter:
             exclude_undercooled=self.exclude_undercooled,
             mix_schedules=self.mix_schedules,
         )
-        budget, notes = budgets_of(usable.runs)
-        cost, cost_notes = cost_of_budgets(usable.runs, budget, cost)
-        drop = self.outliers == "exclude"
-        outliers = find_outliers(usable.runs, cost)
-        groups = budget_slices(usable.runs, budget, outliers.mask & drop)
+        runs = usable.runs
+        budget, notes = budgets_of(runs)
+        cost, cost_notes = cost_of_budgets(runs, budget, cost)
+        outliers = find_outliers(runs, cost)
+        left_out = outliers.mask & (self.outliers == "exclude")
+        groups, laws = _frontier(runs, left_out)
         used = [group for group in groups if not group.reason]
-        if len(used) < 2:
-            raise FitError(_too_few(groups, len(usable.runs)))
-        laws = _laws(used)
         draws, draw_notes = self._draws(used, laws)
-        exact, slice_law, slice_notes = exact_slices(groups, usable.runs.where(~outliers.mask), laws)
+        exact, slice_law, slice_notes = exact_slices(groups, runs.where(~outliers.mask), laws)
+        held = self._held(runs, cost, outliers.mask) if self.hold_out else ()
         return Fit(
             fitter="isoflop",
             params=trend.estimates(laws.params, draws, self.confidence),
@@ -117,9 +119,11 @@ class IsoFlopFitter:
             n_used=sum(int(group.kept.sum()) for group in used),
             excluded=(
                 *usable.excluded,
-                *outliers.excluded(usable.runs, used=not drop),
+                *outliers.excluded(runs, used=self.outliers == "flag"),
                 *(Excluded(run=f"budget {si(group.budget)}", reason=group.reason) for group in groups if group.reason),
             ),
+            hold_out=holdout.summary(held),
+            model_error=holdout.model_error(held),
             largest_budget=used[-1].budget,
             formula=trend.FORMULA,
             notes=(*usable.notes, *notes, *cost_notes, *laws.notes(), *slice_notes, *draw_notes),
@@ -133,6 +137,17 @@ class IsoFlopFitter:
     def optimum(self, params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
         """N, D and loss at the compute optimum; vectorised over arrays of parameter draws."""
         return trend.optimum(params, cost, budget)
+
+    def _held(self, runs: Runs, cost: CostModel, bad: NDArray[np.bool_]) -> tuple[Held, ...]:
+        """Every budget predicted from those below it."""
+
+        def fit_laws(below: Runs) -> list[Law]:
+            left_out = find_outliers(below, cost).mask & (self.outliers == "exclude")
+            params = _frontier(below, left_out)[1].params
+            return [Law(loss=None, optimum=lambda budget: trend.optimum(params, cost, budget))]
+
+        held = holdout.rolling(runs, fit_laws, judges=~bad)
+        return held[0] if held else ()
 
     def _draws(self, used: list[BudgetSlice], laws: Laws) -> tuple[dict[str, Floats], tuple[str, ...]]:
         """The laws' parameters in every resample, or none and why."""
@@ -156,13 +171,21 @@ class IsoFlopFitter:
         return {name: values[whole] for name, values in draws.items()}, note
 
 
-def _laws(used: list[BudgetSlice]) -> Laws:
-    """The laws through the parabolas' minima, weighed by how well each budget tells its own."""
+def _frontier(runs: Runs, left_out: NDArray[np.bool_]) -> tuple[list[BudgetSlice], Laws]:
+    """Every budget's curve, and the laws through the usable minima, weighed by how well each is told.
+
+    Raises:
+        FitError: fewer than two budgets have a usable minimum.
+    """
+    groups = budget_slices(runs, budgets_of(runs)[0], left_out)
+    used = [group for group in groups if not group.reason]
+    if len(used) < 2:
+        raise FitError(_too_few(groups, len(runs)))
     log_n, log_d, loss = (np.array(v) for v in zip(*(g.minima(PARABOLA, g.coefficients) for g in used), strict=True))
     noise = noise_variance(used) * loss**2
     spread = np.array([slices.covariance(PARABOLA, g.x, g.coefficients, g.weights) for g in used])
     log_c = np.log([group.budget for group in used])
-    return Laws.fit(log_c, (log_n, log_d, loss), (spread[:, 0] * noise, spread[:, 1] * noise))
+    return groups, Laws.fit(log_c, (log_n, log_d, loss), (spread[:, 0] * noise, spread[:, 1] * noise))
 
 
 def _too_few(groups: list[BudgetSlice], runs: int) -> str:

@@ -1,0 +1,143 @@
+"""A fit as text: the law, its parameters with intervals, what went in, what did not, how far to trust it.
+
+In: a `Fit`. Out: the text that ``print(fit)`` shows. Numbers have six significant digits: an exponent
+rounded to two moves an extrapolated optimum by tens of percent.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+
+from flops_fit_core.data.fit import Estimate, Excluded, Fit
+from flops_fit_core.errors import FlopsFitError
+from flops_fit_core.text import markdown_table, si
+
+_DIGITS = 6
+_MOST_NAMED = 20
+_AHEAD = (1, 10, 100)
+
+
+def summary(fit: Fit) -> str:
+    """Parameters with intervals, the law as a formula, runs used and excluded, hold-out errors, convergence."""
+    return "\n".join(
+        [
+            f"{fit.fitter}: {fit.formula}" if fit.formula else fit.fitter,
+            *([f"  {formula_with_numbers(fit)}"] if fit.formula else []),
+            "",
+            *_parameters(fit),
+            "",
+            f"converged: {_converged(fit)}",
+            f"objective: {digits(fit.objective)}",
+            f"points used: {fit.n_used}",
+            *_excluded(fit.excluded),
+            *_hold_out(fit.hold_out),
+            *_predictions(fit),
+            *(f"note: {note}" for note in fit.notes),
+        ]
+    )
+
+
+def digits(value: float | None) -> str:
+    """A number to six significant digits, trailing zeros kept: ``0.347800``, ``482.010``, ``1.23457e9``."""
+    if value is None:
+        return "—"
+    if not math.isfinite(value):
+        return str(value)
+    text = f"{value:#.{_DIGITS}g}"
+    if "e" in text:
+        mantissa, exponent = text.split("e")
+        return f"{mantissa}e{int(exponent)}"
+    return text.rstrip(".")
+
+
+def formula_with_numbers(fit: Fit) -> str:
+    """The law with its parameters' names replaced by their values."""
+    names = sorted(fit.params, key=len, reverse=True)
+    if not names:
+        return fit.formula
+    pattern = r"(?<![\w.])(" + "|".join(map(re.escape, names)) + r")(?!\w)"
+    heads = re.compile(r"^[^=]*=|(?<=, )[^=,]*=")  # left-hand sides, such as L(N, D), are names of functions
+
+    def number(match: re.Match[str]) -> str:
+        text = digits(fit.params[match[1]].value)
+        return f"({text})" if text.startswith("-") else text
+
+    pieces, at = [], 0
+    for head in heads.finditer(fit.formula):
+        pieces += [re.sub(pattern, number, fit.formula[at : head.start()]), head[0]]
+        at = head.end()
+    return "".join([*pieces, re.sub(pattern, number, fit.formula[at:])])
+
+
+def _parameters(fit: Fit) -> list[str]:
+    percent = f"{100 * fit.confidence:g} %"
+    draws = next((len(values) for values in fit.draws.values()), 0)
+    known = any(estimate.low is not None for estimate in fit.params.values())
+    head = ["parameter", "value", f"{percent} low", f"{percent} high", "stderr"] if known else ["parameter", "value"]
+    rows = [_row(name, estimate)[: len(head)] for name, estimate in fit.params.items()]
+    title = (
+        f"sampling intervals ({percent}, {draws} resamples; the law taken as true)"
+        if known
+        else "no sampling intervals: see the notes"
+    )
+    return [markdown_table(head, rows), title]
+
+
+def _row(name: str, estimate: Estimate) -> list[str]:
+    return [name, *map(digits, (estimate.value, estimate.low, estimate.high, estimate.stderr))]
+
+
+def _converged(fit: Fit) -> str:
+    norm = "" if fit.gradient_norm is None else f" (gradient norm {fit.gradient_norm:.2e})"
+    return ("yes" if fit.converged else "NO") + norm
+
+
+def _excluded(excluded: tuple[Excluded, ...]) -> list[str]:
+    lines = []
+    for title, group in (
+        ("excluded", [item for item in excluded if not item.used]),
+        ("flagged, but used", [item for item in excluded if item.used]),
+    ):
+        if group or title == "excluded":
+            lines.append(f"{title}: {len(group) or 'none'}")
+        lines += [f"  {item.run}: {item.reason}" for item in group[:_MOST_NAMED]]
+        if len(group) > _MOST_NAMED:
+            lines.append(f"  and {len(group) - _MOST_NAMED} more (all in fit.excluded)")
+    return lines
+
+
+def _hold_out(errors: Mapping[str, float]) -> list[str]:
+    if not errors:
+        return ["hold-out: not possible with these runs, or not asked for"]
+    return ["hold-out (fitted below a budget, predicted above it):"] + [
+        f"  {name}: {value:g}" if float(value).is_integer() else f"  {name}: {digits(value)}"
+        for name, value in errors.items()
+    ]
+
+
+def _predictions(fit: Fit) -> list[str]:
+    """What the largest budget and ten and a hundred times that buy, each with both intervals."""
+    if fit.largest_budget is None:
+        return []
+    try:
+        answers = [fit.predict(times * fit.largest_budget) for times in _AHEAD]
+    except FlopsFitError:
+        return []
+    percent = f"{100 * fit.confidence:g} %"
+    rows = []
+    for answer in answers:
+        for name, e in (("N_opt", answer.n_params), ("D_opt", answer.n_tokens), ("loss", answer.loss)):
+            sampling = "—" if e.sampling_low is None else f"{digits(e.sampling_low)} … {digits(e.sampling_high)}"
+            whole = "—" if e.low is None or fit.model_error is None else f"{digits(e.low)} … {digits(e.high)}"
+            rows.append([si(answer.compute_budget, 5), name, digits(e.value), sampling, whole])
+    head = ["C", "quantity", "value", f"sampling interval ({percent})", f"prediction interval ({percent})"]
+    error = (
+        "prediction intervals: not given, this fitter does not say how wrong its law may be"
+        if fit.model_error is None
+        else "prediction intervals hold sampling and model error in quadrature; model error, half-width per unit of "
+        f"ln(C / C_max): {100 * fit.model_error.loss:.5g} % of loss, {fit.model_error.n_params:.5g} in ln N_opt "
+        f"({fit.model_error.source})"
+    )
+    return ["", markdown_table(head, rows), error]
