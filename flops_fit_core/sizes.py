@@ -112,6 +112,8 @@ class SizeSearch:
         """
         if not self._step:
             self._start()
+        if not self._known:  # struck out or too fine
+            any(self._probe(k * self._step) for k in range(1, MAX_TRIES))
         while self._known and self._known[-1].n_params < target and self._grow():
             pass
         for _ in range(MAX_TRIES):

@@ -9,9 +9,9 @@ from typing import Any
 
 import attrs
 
-from flops_fit_core.build import SizeRefusedError
+from flops_fit_core.build import SizeRefusedError, reason
 from flops_fit_core.data import FlopCount, PlanRequest, Run, Skipped
-from flops_fit_core.errors import CountError
+from flops_fit_core.errors import CountError, FlopsFitError
 from flops_fit_core.sizes import SizeSearch, size_key
 from flops_fit_core.text import si
 
@@ -31,7 +31,7 @@ class Costs:
         search: finds sizes by N.
         min_steps: the fewest optimizer steps that a run may have.
         skipped: sizes that were left out, by size and budget.
-        failure: why the last of them could not be counted.
+        failure: why the last size could not be counted that the constructor takes.
     """
 
     request: PlanRequest
@@ -45,9 +45,13 @@ class Costs:
         """Count one size; ``None`` (and a reason in `skipped`) where the model refuses it."""
         try:
             return self.request.counter.count(self.request.workload, size)
-        except (CountError, SizeRefusedError) as error:
-            self._skip(size, None, str(error))
-            self.failure = error
+        except Exception as error:
+            ours = isinstance(error, CountError | SizeRefusedError)
+            if isinstance(error, FlopsFitError) and not ours:
+                raise  # the model, its data or its loss are wrong at every size
+            self._skip(size, None, str(error) if ours else reason(error))
+            if not isinstance(error, SizeRefusedError):
+                self.failure = error
             return None
 
     def near(self, n_params: float) -> FlopCount | None:
@@ -57,27 +61,28 @@ class Costs:
         neighbours, multiples of larger and larger numbers are tried, and what works is kept to.
 
         Raises:
-            CountError: none of them can be counted, nor could any size before.
+            CountError: none of them can be counted, nor could any size before (or what else the counter raised).
         """
-        sizes = [self.search.nearest(n_params)]
+        first = size = self.search.nearest(n_params)
         for _ in range(NEIGHBOURS):
-            count = self._counted(sizes[-1])
-            if count is not None or sizes[-1] is None:
-                return count
-            sizes.append(self.search.nearest(n_params))
-        for divisor in DIVISORS:
-            size = max(1, round((sizes[0] or 1) / divisor)) * divisor
+            if size is None:
+                break
             count = self._counted(size)
+            if count is not None:
+                return count
+            size = self.search.nearest(n_params)
+        for divisor in DIVISORS if first else ():
+            count = self._counted(max(1, round(first / divisor)) * divisor)
             if count is not None:
                 self.search.coarsen(divisor)
                 return count
-        if not self._any and isinstance(self.failure, CountError):
+        if not self._any and self.failure is not None:
             raise self.failure
         return None
 
-    def _counted(self, size: int | None) -> FlopCount | None:
+    def _counted(self, size: int) -> FlopCount | None:
         """Count a size of the search's own, and strike it out where that fails."""
-        if size is None or (size_key(size), None) in self.skipped:
+        if (size_key(size), None) in self.skipped:
             return None
         count = self.of(size)
         if count is None:
@@ -95,8 +100,8 @@ class Costs:
         if steps >= self.min_steps:
             return True
         per_step = f"{si(self.request.step_tokens)} {self.request.workload.data_unit}"
-        reason = f"the budget pays for {steps} steps of {per_step}, fewer than min_steps={self.min_steps}"
-        self._skip(count.size, budget, reason)
+        why = f"the budget pays for {steps} steps of {per_step}, fewer than min_steps={self.min_steps}"
+        self._skip(count.size, budget, why)
         return False
 
     def run(self, count: FlopCount, budget: float, seed: int) -> Run:
@@ -120,5 +125,5 @@ class Costs:
         }
         return tuple({**refused, **self.skipped}.values())
 
-    def _skip(self, size: Any, budget: float | None, reason: str) -> None:
-        self.skipped[size_key(size), budget] = Skipped(size=size, budget=budget, reason=reason)
+    def _skip(self, size: Any, budget: float | None, why: str) -> None:
+        self.skipped[size_key(size), budget] = Skipped(size=size, budget=budget, reason=why)
