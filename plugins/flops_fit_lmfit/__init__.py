@@ -11,15 +11,17 @@ __getattr__ = lazy_attributes(__name__, {
     "FrontierFitter": "frontier",
     "EnsembleFitter": "ensemble",
     "IsoFlopFitter": "isoflop",
+    "EnvelopeFitter": "envelope",
 })
 
 
 @hookimpl
 def flops_fit_fitters() -> Mapping[str, Callable[..., Any]]:
-    """Offer ``surface``, ``frontier``, their ``ensemble``, and ``isoflop``."""
+    """Offer ``surface``, ``frontier``, their ``ensemble``, ``isoflop`` and ``envelope``."""
     return {
         "surface": LazyFactory("flops_fit_lmfit.surface:SurfaceFitter"),
         "frontier": LazyFactory("flops_fit_lmfit.frontier:FrontierFitter"),
         "ensemble": LazyFactory("flops_fit_lmfit.ensemble:EnsembleFitter"),
         "isoflop": LazyFactory("flops_fit_lmfit.isoflop:IsoFlopFitter"),
+        "envelope": LazyFactory("flops_fit_lmfit.envelope:EnvelopeFitter"),
     }

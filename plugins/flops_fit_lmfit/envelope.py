@@ -1,0 +1,233 @@
+"""Fitter ``envelope``: the lowest loss at each compute, over all training curves (Approach 1).
+
+In: runs with their loss curves, or their final points alone. Out: a `Fit` of N_opt = k_n·C^a,
+D_opt = k_d·C^b and L_opt = E + k_l·C^c through the envelope, with intervals.
+
+``Fit.details["envelope"]`` holds the envelope as plain JSON: ``source`` (``"curves"`` or ``"final points"``),
+and the lists ``c``, ``n``, ``d``, ``loss``, one value a point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import attrs
+import numpy as np
+from numpy.typing import NDArray
+
+from flops_fit_core.data import CostModel, Excluded, Fit, Runs
+from flops_fit_core.errors import FitError
+from flops_fit_core.text import si
+from flops_fit_lmfit import trend
+from flops_fit_lmfit.budget_cost import cost_of_budgets
+from flops_fit_lmfit.trend import Laws
+from flops_fit_lmfit.usable import budgets_of, usable_runs
+
+Floats = NDArray[np.float64]
+
+MIN_RUNS_FOR_INTERVAL = 10
+_WINDOW = 10
+_CHUNK = 100
+
+
+@attrs.frozen(kw_only=True)
+class EnvelopeFitter:
+    """Fits the compute-optimal frontier from the lower envelope (Hoffmann et al. 2022, arXiv 2203.15556, section 3.1).
+
+    At each of `points` log-spaced values of C the run with the lowest loss among those whose curve passes
+    there gives N_opt; where it is the smallest or the largest model of them the optimum may lie beyond, and
+    the point is left out. A curve is its held-out losses where every run has them at two or more points,
+    else its training losses, smoothed over ten of them.
+
+    Two warnings. A curve with a decaying learning rate lies above the loss of a shorter run that was
+    planned to end there, so the envelope of such curves favours runs near their end. And N_opt can only
+    be a size that was trained: use many sizes.
+
+    Without curves the lowest final loss of each compute budget is the envelope.
+
+    Attributes:
+        points: values of C along the curves.
+        use_curves: ``False`` takes final points even where there are curves.
+        bootstrap: resamples of whole runs for the intervals; 0 turns them off.
+        confidence: of the intervals.
+        seed: of the bootstrap.
+        min_flops: leave out runs below this compute.
+        exclude_undercooled: leave out runs that were too short for their schedule.
+        mix_schedules: fit runs of different learning-rate schedules together.
+    """
+
+    points: int = attrs.field(default=50, validator=attrs.validators.ge(3))
+    use_curves: bool = True
+    bootstrap: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
+    confidence: float = attrs.field(default=0.90, validator=[attrs.validators.gt(0), attrs.validators.lt(1)])
+    seed: int = 0
+    min_flops: float | None = None
+    exclude_undercooled: bool = False
+    mix_schedules: bool = False
+
+    def fit(self, runs: Runs, cost: CostModel) -> Fit:
+        """Find the envelope and fit the power laws through it.
+
+        Raises:
+            FitError: the envelope has fewer than two points away from the smallest and largest model.
+        """
+        usable = usable_runs(
+            runs,
+            min_flops=self.min_flops,
+            exclude_undercooled=self.exclude_undercooled,
+            mix_schedules=self.mix_schedules,
+        )
+        curves = _curves(usable.runs, cost) if self.use_curves else []
+        notes: tuple[str, ...] = ()
+        if len(curves) >= 2:
+            table = _along_curves(usable.runs, curves, self.points)
+        else:
+            budget, notes = budgets_of(usable.runs)
+            cost, more = cost_of_budgets(usable.runs, budget, cost)
+            notes, table = (*notes, *more), _final_points(usable.runs, budget)
+        inside = table.inside()
+        if inside.sum() < 2:
+            raise FitError(
+                f"envelope: {len(usable.runs)} usable runs give {inside.sum()} values of C at which the lowest loss is at "
+                "neither the smallest nor the largest model; two are needed (three to judge the trend): add sizes and budgets"
+            )
+        n, loss = (np.asarray(v) for v in table.best(np.ones((1, len(table.n)), dtype=bool)))
+        optima = np.log(n[0, inside]), np.log(cost.tokens(n[0], table.c))[inside], loss[0, inside]
+        none = np.zeros(int(inside.sum()))
+        laws = Laws.fit(np.log(table.c[inside]), optima, (none, none))
+        draws, draw_notes = self._draws(table, inside, laws, cost)
+        columns = {"c": table.c[inside], "n": np.exp(optima[0]), "d": np.exp(optima[1]), "loss": optima[2]}
+        return Fit(
+            fitter="envelope",
+            params=trend.estimates(laws.params, draws, self.confidence),
+            cost=cost,
+            confidence=self.confidence,
+            draws=draws,
+            objective=laws.loss.objective,
+            converged=laws.loss.converged,
+            gradient_norm=laws.loss.gradient_norm,
+            n_used=len(table.n),
+            excluded=(*usable.excluded, *table.excluded(inside)),
+            largest_budget=float(table.c[inside].max()),
+            formula=trend.FORMULA,
+            notes=(*usable.notes, *notes, *laws.notes(), *draw_notes),
+            details={"envelope": {"source": table.source, **{k: v.tolist() for k, v in columns.items()}}},
+            law=self,
+        )
+
+    def optimum(self, params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
+        """N, D and loss at the compute optimum; vectorised over arrays of parameter draws."""
+        return trend.optimum(params, cost, budget)
+
+    def _draws(
+        self, table: _Table, inside: NDArray[np.bool_], laws: Laws, cost: CostModel
+    ) -> tuple[dict[str, Floats], tuple[str, ...]]:
+        """The laws' parameters through the envelopes of resampled runs, or none and why."""
+        runs = len(table.n)
+        if self.bootstrap == 0:
+            return {}, ("no intervals: bootstrap=0",)
+        if runs < MIN_RUNS_FOR_INTERVAL:
+            return {}, (f"no intervals: {runs} runs, and {MIN_RUNS_FOR_INTERVAL} are needed",)
+        rng = np.random.default_rng(self.seed)
+        drawn = rng.multinomial(runs, np.full(runs, 1 / runs), size=self.bootstrap) > 0
+        parts = []
+        for chunk in range(0, self.bootstrap, _CHUNK):
+            n, loss = (values[:, inside] for values in table.best(drawn[chunk : chunk + _CHUNK]))
+            log_d = np.log(cost.tokens(n, table.c[inside]))
+            parts.append(laws.draws(np.log(n), log_d, loss))
+        draws = {name: np.concatenate([part[name] for part in parts]) for name in laws.params}
+        whole = np.isfinite(np.stack(list(draws.values()))).all(axis=0)
+        if whole.mean() < 0.5:
+            return {}, ("no intervals: most resamples have an envelope of too few points",)
+        return {name: values[whole] for name, values in draws.items()}, ()
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Table:
+    """Losses of runs (rows) at values of C (columns); infinite where a run has none.
+
+    Attributes:
+        n: N of the runs, shape (r,).
+        c: C, FLOPs, shape (m,).
+        loss: shape (r, m).
+        source: ``"curves"`` or ``"final points"``.
+    """
+
+    n: Floats
+    c: Floats
+    loss: Floats
+    source: str
+
+    def best(self, drawn: NDArray[np.bool_]) -> tuple[Floats, Floats]:
+        """N and loss of the envelope for subsets of the runs (b, r): shapes (b, m), NaN where nothing is drawn."""
+        losses = np.where(drawn[:, :, None], self.loss, np.inf)
+        rows = losses.argmin(axis=1)
+        lowest = np.take_along_axis(losses, rows[:, None, :], axis=1)[:, 0]
+        found = np.isfinite(lowest)
+        return np.where(found, self.n[rows], np.nan), np.where(found, lowest, np.nan)
+
+    def inside(self) -> NDArray[np.bool_]:
+        """Where the lowest loss is at neither the smallest nor the largest model that has one, shape (m,)."""
+        there = np.isfinite(self.loss)
+        smallest = np.where(there, self.n[:, None], np.inf).min(axis=0, initial=np.inf)
+        largest = np.where(there, self.n[:, None], -np.inf).max(axis=0, initial=-np.inf)
+        n = self.best(np.ones((1, len(self.n)), dtype=bool))[0][0] if len(self.n) else np.full(len(self.c), np.nan)
+        return np.asarray((n > smallest * (1 + 1e-9)) & (n < largest * (1 - 1e-9)))
+
+    def excluded(self, inside: NDArray[np.bool_]) -> tuple[Excluded, ...]:
+        """The values of C that were left out."""
+        reason = "minimum at the edge: the lowest loss is at the smallest or largest model"
+        if self.source == "final points":
+            return tuple(Excluded(run=f"budget {si(c)}", reason=reason) for c in self.c[~inside])
+        if inside.all():
+            return ()
+        low, high = self.c[~inside].min(), self.c[~inside].max()
+        return (
+            Excluded(run=f"{(~inside).sum()} of {len(inside)} points, C from {si(low)} to {si(high)}", reason=reason),
+        )
+
+
+def _final_points(runs: Runs, budget: Floats) -> _Table:
+    c = np.unique(budget)
+    return _Table(
+        n=runs.n_params,
+        c=c,
+        loss=np.where(budget[:, None] == c, runs.loss[:, None], np.inf),
+        source="final points",
+    )
+
+
+def _along_curves(runs: Runs, curves: list[tuple[int, Floats, Floats]], points: int) -> _Table:
+    """Curves read at log-spaced C, linearly in logarithms."""
+    log_c = np.linspace(min(c[0] for _, c, _ in curves), max(c[-1] for _, c, _ in curves), points)
+    log_loss = np.stack([np.interp(log_c, c, y, left=np.inf, right=np.inf) for _, c, y in curves])
+    rows = [row for row, _, _ in curves]
+    return _Table(n=runs.n_params[rows], c=np.exp(log_c), loss=np.exp(log_loss), source="curves")
+
+
+def _curves(runs: Runs, cost: CostModel) -> list[tuple[int, Floats, Floats]]:
+    """Row, ln C and ln loss of every run that has a curve of two or more points."""
+    held_out, training = (
+        [(row, *found) for row in range(len(runs)) if (found := _curve(runs, row, cost, kind))]
+        for kind in ("eval_loss", "loss")
+    )
+    if len(held_out) >= len(training):
+        return held_out
+    return [(row, c, _smooth(y)) for row, c, y in training]
+
+
+def _curve(runs: Runs, row: int, cost: CostModel, kind: str) -> tuple[Floats, Floats] | None:
+    curve = runs.curves[row] if runs.curves is not None else ()
+    points = [(p.n_tokens, value) for p in curve if (value := getattr(p, kind)) and value > 0 and np.isfinite(value)]
+    if len({tokens for tokens, _ in points if tokens > 0}) < 2:
+        return None
+    tokens, loss = np.array(sorted(point for point in points if point[0] > 0), dtype=np.float64).T
+    return np.log(cost.flops(runs.n_params[row], tokens)), np.log(loss)
+
+
+def _smooth(y: Floats) -> Floats:
+    """Mean over a Gaussian window of ten points, shorter at the ends."""
+    kernel = np.exp(-0.5 * (np.arange(-_WINDOW, _WINDOW + 1) / (_WINDOW / 4)) ** 2)
+    full = np.convolve(y, kernel), np.convolve(np.ones_like(y), kernel)
+    return np.asarray((full[0] / full[1])[_WINDOW : _WINDOW + len(y)])
