@@ -35,12 +35,13 @@ class Minima:
     value: Floats
     decrease: Floats
     converged: NDArray[np.bool_]
+    steps: NDArray[np.int_]
 
 
 def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps: int = 300) -> Minima:
     """Minimise the objective with run weights (m, k) or (k,) from `start` (m, 5), or (5,) for all of them.
 
-    Newton's step on the exact Hessian H, damped as H + mu·M by the metric M of the quadratic that
+    Newton's step on the exact Hessian H under E >= 0, damped as H + mu·M by the metric M of the quadratic that
     majorises the objective (so that mu = 1 is about a step of iteratively reweighted least squares).
     """
     start, weights = np.atleast_2d(start), np.atleast_2d(weights)
@@ -48,8 +49,9 @@ def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps:
     metric = objective.metric(start, weights if len(start) > 1 else weights.mean(axis=0, keepdims=True))
     metric = np.broadcast_to(metric, (m, 5, 5))
     start, weights = np.broadcast_to(start, (m, 5)), np.broadcast_to(weights, (m, len(objective.x)))
-    floor = ROUNDING**2 * weights.sum(axis=1)
+    floor = (ROUNDING * objective.unit) ** 2 * weights.sum(axis=1)
     theta, value, decrease = start.copy(), np.full(m, np.inf), np.full(m, np.inf)
+    converged = np.zeros(m, dtype=bool)
     damping, steps = np.full(m, 1e-3), np.zeros(m, dtype=int)
 
     at = np.arange(min(SLOTS, m))  # the problem in each slot
@@ -58,8 +60,9 @@ def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps:
     g, h = np.zeros((len(at), 5)), np.broadcast_to(np.eye(5), (len(at), 5, 5)).copy()
     while len(at):
         f, small = value[at], floor[at]
-        step, promised, mu = _step(g, h, metric[at], damping[at])
+        step, promised, mu = _step(g, h, metric[at], damping[at], theta[at, 0])
         trial = theta[at] + step
+        trial[:, 0] = np.maximum(trial[:, 0], 0.0)
         f_new, g_new, h_new = objective.derivatives(trial, w)
         better = f_new <= f * (1 + 1e-14) + small
         new = np.isinf(f)  # its first step was none: it only evaluates the start
@@ -73,8 +76,9 @@ def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps:
         g[better], h[better] = g_new[better], h_new[better]
         steps[at] += 1
 
-        out = ~new & (promised <= TOLERANCE * f + small) & (mu < 1.0)
-        out |= steps[at] >= max_steps
+        there = ~new & (promised <= TOLERANCE * f + small) & (mu < 1.0)
+        converged[at] = there
+        out = there | (steps[at] >= max_steps)
         if not out.any():
             continue
         free = np.flatnonzero(out)
@@ -85,11 +89,14 @@ def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps:
         empty = free[len(fill) :]
         if len(empty):
             at, w, g, h = (np.delete(array, empty, axis=0) for array in (at, w, g, h))
-    return Minima(theta=theta, value=value, decrease=decrease, converged=decrease <= 1e-10)
+    return Minima(theta=theta, value=value, decrease=decrease, converged=converged, steps=steps)
 
 
-def _step(g: Floats, h: Floats, metric: Floats, damping: Floats) -> tuple[Floats, Floats, Floats]:
-    """Steps (m, 5), the decrease each promises, and the damping that made H + mu·M positive definite."""
+def _step(g: Floats, h: Floats, metric: Floats, damping: Floats, e: Floats) -> tuple[Floats, Floats, Floats]:
+    """Steps (m, 5) that keep E >= 0, the decrease each promises, and the damping that it took.
+
+    Each minimises the quadratic model with Hessian H + mu·M, mu raised until that is positive definite.
+    """
     mu = damping.copy()
     step = np.empty_like(g)
     todo = np.arange(len(g))
@@ -97,9 +104,18 @@ def _step(g: Floats, h: Floats, metric: Floats, damping: Floats) -> tuple[Floats
         step[todo], good = _solve(h[todo] + mu[todo, None, None] * metric[todo], -g[todo])
         todo = todo[~good & (mu[todo] < 1e9)]
         mu[todo] = np.maximum(10.0 * mu[todo], 0.1)
-    promised = -0.5 * np.einsum("mi,mi->m", g, step)
+    model = h + mu[:, None, None] * metric
+    below = np.flatnonzero(e + step[:, 0] < 0)
+    if len(below):  # E moves to 0, the others to their best given that
+        bound, right = model[below], -g[below]
+        right += bound[:, :, 0] * e[below, None]
+        bound[:, 0, :] = bound[:, :, 0] = 0.0
+        bound[:, 0, 0], right[:, 0] = 1.0, -e[below]
+        step[below] = _solve(bound, right)[0]
     longest = np.maximum(np.abs(step).max(axis=1, keepdims=True) / LONGEST, 1.0)
-    return step / longest, promised, mu
+    step /= longest
+    promised = -np.einsum("mi,mi->m", g, step) - 0.5 * np.einsum("mi,mij,mj->m", step, model, step)
+    return step, promised, mu
 
 
 def _solve(matrix: Floats, right: Floats) -> tuple[Floats, NDArray[np.bool_]]:

@@ -1,8 +1,9 @@
 """What a fit of the additive law minimises, with its exact gradient and Hessian, for many fits at once.
 
-In: runs as arrays, one of four objectives, and coordinates ``theta``: the logarithms of E and of the
-two terms at the centre of the data, and alpha, beta (in raw units the problem is hopelessly
-conditioned). Out: values and derivatives for a batch of (theta, run weights).
+In: runs as arrays, one of four objectives, and coordinates ``theta``: E over the geometric mean loss,
+the logarithms of the two terms at the centre of the data, alpha and beta (in raw units the problem is
+hopelessly conditioned; ln E would send E -> 0 to infinity, where E = 0 is a common answer). Out:
+values and derivatives for a batch of (theta, run weights).
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Objective:
 
     x: Floats = attrs.field(init=False, repr=False)
     y: Floats = attrs.field(init=False, repr=False)
-    center: tuple[float, float] = attrs.field(init=False)
+    center: tuple[float, float, float] = attrs.field(init=False)
     target: Floats = attrs.field(init=False, repr=False)
     basis: Floats = attrs.field(init=False, repr=False)
 
@@ -73,7 +74,7 @@ class Objective:
 
     def __attrs_post_init__(self) -> None:
         log_n, log_d = np.log(self.n), np.log(self.d)
-        center = (float(log_n.mean()), float(log_d.mean()))
+        center = (float(log_n.mean()), float(log_d.mean()), float(np.exp(np.log(self.loss).mean())))
         x, y = log_n - center[0], log_d - center[1]
         derived = {
             "x": x,
@@ -95,25 +96,29 @@ class Objective:
         """Whether large residuals count linearly."""
         return self.kind.endswith("huber")
 
+    @property
+    def unit(self) -> float:
+        """Residual of a prediction that is off by a factor of e, to first order."""
+        return 1.0 if self.is_log else self.center[2]
+
     def params(self, theta: Floats) -> dict[str, Floats]:
         """E, A, B, alpha, beta and ln A, ln B of coordinates, shape (..., 5) to (...)."""
         ln_a = theta[..., 1] + theta[..., 3] * self.center[0]
         ln_b = theta[..., 2] + theta[..., 4] * self.center[1]
         with np.errstate(over="ignore", under="ignore"):
-            named = {"E": np.exp(theta[..., 0]), "A": np.exp(ln_a), "B": np.exp(ln_b)}
+            named = {"E": theta[..., 0] * self.center[2], "A": np.exp(ln_a), "B": np.exp(ln_b)}
         return named | {"alpha": theta[..., 3], "beta": theta[..., 4], "lnA": ln_a, "lnB": ln_b}
 
     def theta(self, params: Mapping[str, ArrayLike]) -> Floats:
         """Coordinates of E, A, B, alpha, beta."""
         e, a, b, alpha, beta = (np.asarray(params[name], dtype=np.float64) for name in ("E", "A", "B", "alpha", "beta"))
-        return np.stack(
-            [np.log(e), np.log(a) - alpha * self.center[0], np.log(b) - beta * self.center[1], alpha, beta], -1
-        )
+        ln_p, ln_q = np.log(a) - alpha * self.center[0], np.log(b) - beta * self.center[1]
+        return np.stack([e / self.center[2], ln_p, ln_q, alpha, beta], axis=-1)
 
     def terms(self, theta: Floats) -> tuple[Floats, Floats, Floats]:
         """E, A/N^alpha and B/D^beta at every run: shapes (m, 1), (m, k), (m, k)."""
         p, q = theta[:, [1, 3]] @ self.basis[:, [_1, _X]].T, theta[:, [2, 4]] @ self.basis[:, [_1, _Y]].T
-        return np.exp(theta[:, :1]), np.exp(p, out=p), np.exp(q, out=q)
+        return theta[:, :1] * self.center[2], np.exp(p, out=p), np.exp(q, out=q)
 
     def residuals(self, theta: Floats) -> Floats:
         """s·r for coordinates of shape (m, 5): shape (m, k)."""
@@ -139,9 +144,10 @@ class Objective:
         """
         sums = np.empty((9, len(theta), len(self.x)))
         h_t, h_u, h_v, tt, tu, tv, uu, uv, vv = sums
-        t, u, v = self.terms(theta)
+        e, u, v = self.terms(theta)
         r = u + v
-        r += t
+        r += e
+        t = np.asarray(self.center[2])
         if self.is_log:
             t, u, v = t / r, np.divide(u, r, out=u), np.divide(v, r, out=v)
             np.log(r, out=r)
@@ -162,8 +168,7 @@ class Objective:
         uu *= u
         uu += h_u
         np.multiply(second, t, out=tt)
-        tt *= t
-        tt += h_t
+        tt *= t  # E itself is the coordinate, so L has no second derivative by it
         table = (sums.reshape(-1, len(self.x)) @ self.basis).reshape(9, len(theta), 6)
         gradient = table[_GRADIENT[0], :, _GRADIENT[1]].T
         return value, gradient, table[_HESSIAN[0], :, _HESSIAN[1]].transpose(2, 0, 1)
@@ -192,10 +197,10 @@ class Objective:
 
     def metric(self, theta: Floats, weights: Floats) -> Floats:
         """Hessian (m, 5, 5) of the quadratic that majorises the objective at `theta`: positive definite."""
-        t, u, v = self.terms(theta)
-        g = np.stack([np.broadcast_to(t, u.shape), u, v, -u * self.x, -v * self.y], axis=1)
+        e, u, v = self.terms(theta)
+        g = np.stack([np.full(u.shape, self.center[2]), u, v, -u * self.x, -v * self.y], axis=1)
         if self.is_log:
-            g /= (t + u + v)[:, None, :]
+            g /= (e + u + v)[:, None, :]
         h = weights * 2.0
         if self.is_huber:
             r = np.abs(self.residuals(theta))

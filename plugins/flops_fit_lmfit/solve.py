@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 
 TUNING = 1.345  # Huber's delta in standard deviations: 95 % efficient where the noise is normal (Huber 1981)
 SMALLEST_SIGMA = 1e-6
+PROBE_STEPS = 10
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -113,6 +114,10 @@ def robust_sigma(residuals: Floats) -> float:
 
 
 def _best(problem: Objective, begin: Floats, weights: Floats) -> tuple[Floats, tuple[float, float, bool]]:
+    """Polish a few steps from every start, then the two best to the end."""
+    if len(begin) > 2:
+        tried = minimise(problem, begin, weights, max_steps=PROBE_STEPS)
+        begin = tried.theta[np.argsort(tried.value, kind="stable")[:2]]
     minima = minimise(problem, begin, weights)
     best = int(np.argmin(minima.value))
     return minima.theta[best], (float(minima.value[best]), float(minima.decrease[best]), bool(minima.converged[best]))

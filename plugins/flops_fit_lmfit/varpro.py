@@ -14,12 +14,14 @@ from flops_fit_lmfit.objective import Objective
 
 Floats = NDArray[np.float64]
 
-GRID = np.geomspace(0.04, 2.0, 10)
+GRID = np.geomspace(0.02, 2.0, 10)
+_CELLS = np.arange(len(GRID) ** 2).reshape(len(GRID), -1)
+_QUARTERS = [half.reshape(-1) for rows in np.array_split(_CELLS, 2) for half in np.array_split(rows, 2, axis=1)]
 _SUPPORTS = tuple(np.array(s) for s in ([0, 1, 2], [0, 1], [0, 2], [1, 2], [0], [1], [2]))
 
 
-def starts(objective: Objective, weights: Floats, count: int = 4) -> Floats:
-    """Coordinates (at most `count`, 5), the most promising first.
+def starts(objective: Objective, weights: Floats) -> Floats:
+    """Coordinates (4, 5): the best of each quarter of the grid, the lowest first.
 
     Robust objectives are approached by a few rounds of iteratively reweighted least squares.
     """
@@ -37,21 +39,12 @@ def starts(objective: Objective, weights: Floats, count: int = 4) -> Floats:
         if objective.is_huber:
             r = np.abs((np.einsum("mj,mjk->mk", linear, columns) - objective.loss) * inverse)
             reweighted = base / np.maximum(r, max(objective.delta, 0.1 * float(r.mean(axis=1).min())))
-    least = 1e-9 * objective.loss.mean()
-    alpha, beta = np.repeat(GRID, size), np.tile(GRID, size)
-    theta = np.column_stack([np.log(np.maximum(linear, least)), alpha, beta])
+    scale = objective.center[2]
+    terms = np.log(np.maximum(linear[:, 1:], 1e-9 * scale))
+    theta = np.column_stack([linear[:, 0] / scale, terms, np.repeat(GRID, size), np.tile(GRID, size)])
     value = objective.value(theta, weights)
-    order = np.argsort(value, kind="stable")
-    valley = _is_valley(value.reshape(size, size)).reshape(-1)
-    return np.concatenate([theta[order[valley[order]]], theta[order[~valley[order]]]])[:count]
-
-
-def _is_valley(value: Floats) -> NDArray[np.bool_]:
-    """Which cells of a grid are no higher than their eight neighbours."""
-    around = np.pad(value, 1, constant_values=np.inf)
-    rows, cols = value.shape
-    neighbours = [around[i : i + rows, j : j + cols] for i in range(3) for j in range(3)]
-    return np.asarray(value <= np.min(neighbours, axis=0))
+    best = [quarter[np.argmin(value[quarter])] for quarter in _QUARTERS]
+    return theta[sorted(best, key=lambda cell: value[cell])]
 
 
 def _nonnegative(columns: Floats, weights: Floats, target: Floats) -> Floats:
