@@ -10,11 +10,13 @@ import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import attrs
-import cattrs
 import numpy as np
+
+if TYPE_CHECKING:
+    import cattrs
 
 T = TypeVar("T")
 
@@ -49,6 +51,8 @@ def unplain(value: Any) -> Any:
 
 @cache
 def _converter() -> cattrs.Converter:
+    import cattrs  # 30 ms that `import flops_fit` need not take
+
     converter = cattrs.Converter(omit_if_default=False, forbid_extra_keys=True)
     converter.register_unstructure_hook(float, plain)
     converter.register_unstructure_hook_func(lambda t: t is Any, plain)

@@ -6,7 +6,6 @@ In: numbers and rows. Out: short strings and Markdown; no science happens here.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 
 
 def si(value: float | None, digits: int = 4) -> str:
@@ -34,6 +33,8 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def html_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """The same table as HTML, for notebooks and pages."""
+    from html import escape
+
     top = "".join(f"<th>{escape(cell)}</th>" for cell in head)
     body = "".join("<tr>" + "".join(f"<td>{escape(c)}</td>" for c in row) + "</tr>" for row in rows)
     return f"<table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"

@@ -6,7 +6,6 @@ executors and trainers consume and `flops_fit_core.store` saves.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -76,6 +75,8 @@ class Run:
 
         The schedule's horizon is D for every run, and the trainer's settings are in `study`.
         """
+        import hashlib  # 30 ms that `import flops_fit` need not take
+
         identity = [self.study, self.size, self.n_tokens, self.seed, dict(self.hparams)]
         text = json.dumps(identity, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:16]

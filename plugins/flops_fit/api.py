@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flops_fit_core.choices import Choices, make_study
 from flops_fit_core.data import CostModel, Fit, Plan, Result, Runs, Workload
 from flops_fit_core.errors import InputError, InputTypeError, nearest
-from flops_fit_core.fitting import cost_named, fit_one
-from flops_fit_core.pipeline import find_optimal as _find_optimal
-from flops_fit_core.pipeline import load as _load
-from flops_fit_core.registry import PluginInfo, default_registry
+
+if TYPE_CHECKING:
+    from flops_fit_core.registry import PluginInfo, Registry
 
 MODES = {"local": "accelerate", "mock": "simulate"}
 
@@ -81,6 +79,8 @@ def find_optimal(
     Raises:
         FlopsFitError: bad input, before anything is trained or written.
     """
+    from flops_fit_core.pipeline import find_optimal
+
     if mode not in MODES:
         raise InputError(f"mode={mode!r} is unknown.{nearest(str(mode), MODES)} Modes: {', '.join(map(repr, MODES))}")
     choices = Choices(
@@ -107,7 +107,7 @@ def find_optimal(
     study = make_study(choices, train=train)
     if not train:
         return study.plan()
-    return _find_optimal(study, Path(output_dir), resume)
+    return find_optimal(study, Path(output_dir), resume)
 
 
 def plan_sweep(
@@ -152,9 +152,9 @@ def plan_sweep(
 
 def read_runs(path: Any, columns: Mapping[str, str] | None = None) -> Runs:
     """Read anybody's runs: see `flops_fit_core.tables.read_runs`."""
-    from flops_fit_core.tables import read_runs as _read_runs
+    from flops_fit_core.tables import read_runs
 
-    return _read_runs(path, columns)
+    return read_runs(path, columns)
 
 
 def fit(runs: Runs, fitter: Any = "ensemble", flop_counter: str | CostModel = "6nd") -> Any:
@@ -171,56 +171,67 @@ def fit(runs: Runs, fitter: Any = "ensemble", flop_counter: str | CostModel = "6
     Raises:
         FlopsFitError: the runs cannot be fitted; the message says what is missing.
     """
+    from flops_fit_core.fitting import cost_named, fit_one
+
     if not isinstance(runs, Runs):
         raise InputTypeError(f"runs is a {type(runs).__name__}: give Runs, such as flops_fit.read_runs(path)")
     cost = cost_named(flop_counter, runs)
     several = isinstance(fitter, list | tuple)
-    made = [default_registry().resolve("fitter", choice) for choice in (fitter if several else [fitter])]
+    made = [_registry().resolve("fitter", choice) for choice in (fitter if several else [fitter])]
     fits: list[Fit] = [fit_one(each, runs, cost) for each in made]
     return fits if several else fits[0]
 
 
 def load(output_dir: str | Path) -> Result:
     """Read a finished or half-finished study from its folder."""
-    return _load(Path(output_dir))
+    from flops_fit_core.pipeline import load
+
+    return load(Path(output_dir))
+
+
+def _registry() -> Registry:
+    """The installed plugins; discovered at first use, never while this module is imported (plugins import it)."""
+    from flops_fit_core.registry import default_registry
+
+    return default_registry()
 
 
 def plugins() -> list[PluginInfo]:
     """What is installed, what it offers, and what failed to import and why."""
-    return list(default_registry().plugins)
+    return list(_registry().plugins)
 
 
 def planner(name: str, /, **options: Any) -> Any:
     """Make the planner called `name` with options."""
-    return default_registry().make("planner", name, **options)
+    return _registry().make("planner", name, **options)
 
 
 def flop_counter(name: str, /, **options: Any) -> Any:
     """Make the FLOP counter called `name` with options."""
-    return default_registry().make("flop_counter", name, **options)
+    return _registry().make("flop_counter", name, **options)
 
 
 def trainer(name: str, /, **options: Any) -> Any:
     """Make the trainer called `name` with options."""
-    return default_registry().make("trainer", name, **options)
+    return _registry().make("trainer", name, **options)
 
 
 def fitter(name: str, /, **options: Any) -> Any:
     """Make the fitter called `name` with options."""
-    return default_registry().make("fitter", name, **options)
+    return _registry().make("fitter", name, **options)
 
 
 def reporter(name: str, /, **options: Any) -> Any:
     """Make the reporter called `name` with options."""
-    return default_registry().make("reporter", name, **options)
+    return _registry().make("reporter", name, **options)
 
 
 def executor(name: str, /, **options: Any) -> Any:
     """Make the executor called `name` with options."""
-    return default_registry().make("executor", name, **options)
+    return _registry().make("executor", name, **options)
 
 
 def workload(name: str, /, **options: Any) -> Workload:
     """Make the workload called `name` with options."""
-    made: Workload = default_registry().make("workload", name, **options)
+    made: Workload = _registry().make("workload", name, **options)
     return made
