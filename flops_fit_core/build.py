@@ -124,9 +124,9 @@ def n_params(model: Any) -> int:
         raise InputTypeError(
             f"{name}.num_params() returned {value!r} ({type(value).__name__}); it must return a whole number"
         )
-    if not math.isfinite(value) or value <= 0 or value != int(value):
+    if not math.isfinite(value) or value <= 0 or value != math.floor(value):
         raise InputError(f"{name}.num_params() returned {value!r}; N must be a positive whole number")
-    return int(value)
+    return int(math.floor(value))
 
 
 def n_params_non_embedding(model: Any, n: int, looked_up: Collection[int] = ()) -> int:

@@ -171,7 +171,7 @@ def size_param_from(model_cls: Callable[..., Any], name: Any, kwargs: Mapping[st
             raise InputError(
                 f"model_size_param is missing and the arguments of {who} cannot be read: name it"
             ) from None
-        return name
+        return str(name)
     if name is None:
         name = _only_open_parameter(who, parameters, kwargs)
     takes_any = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
@@ -188,13 +188,14 @@ def size_param_from(model_cls: Callable[..., Any], name: Any, kwargs: Mapping[st
     missing = [argument for argument in missing if argument not in given]
     if missing:
         raise InputError(f"{who} needs {', '.join(map(repr, missing))} too: give them in model_kwargs")
-    return name
+    return str(name)
 
 
 def _only_open_parameter(who: str, parameters: Mapping[str, inspect.Parameter], kwargs: Mapping[str, Any]) -> str:
     required = [p.name for p in parameters.values() if p.default is p.empty and p.name not in kwargs]
     if len(required) != 1:
         raise InputError(
-            f"model_size_param is missing: name the argument of {who} that scales the model, one of {', '.join(parameters) or 'none'}"
+            f"model_size_param is missing: name the argument of {who} that scales the model, "
+            f"one of {', '.join(parameters) or 'none'}"
         )
     return required[0]

@@ -79,7 +79,7 @@ def _leave_out_live_objects(converter: cattrs.Converter) -> None:
 
     for cls, name in ((Fit, "law"), (Result, "study")):
         attrs.resolve_types(cls, localns=_types())
-        leave_out = {name: override(omit=True)}
+        leave_out: Any = {name: override(omit=True)}
         converter.register_unstructure_hook(cls, make_dict_unstructure_fn(cls, converter, **leave_out))
         converter.register_structure_hook(cls, make_dict_structure_fn(cls, converter, **leave_out))
 
@@ -93,18 +93,19 @@ def _types() -> dict[str, Any]:
 
 def to_plain(value: Any) -> Any:
     """Turn a value into plain JSON values."""
-    _resolve(type(value))
+    _resolve()
     return _converter().unstructure(value)
 
 
 def from_plain(plain_value: Any, cls: type[T]) -> T:
     """Make a value of `cls` of what `to_plain` gave."""
-    _resolve(cls)
+    _resolve()
     return _converter().structure(plain_value, cls)
 
 
 @cache
-def _resolve(cls: type) -> None:
+def _resolve() -> None:
+    """Resolve the annotations of every data class once."""
     from flops_fit_core import data
 
     for name in data.__all__:

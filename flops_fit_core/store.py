@@ -92,6 +92,10 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def _absolute(path: str | Path) -> Path:
+    return Path(path).absolute()
+
+
 @attrs.frozen
 class Workspace:
     """A study's folder, as trainers and workers see it. Travels to other processes by pickling.
@@ -101,7 +105,7 @@ class Workspace:
         on_progress: called with every logged point, in the driver's own process only.
     """
 
-    root: Path = attrs.field(converter=lambda path: Path(path).absolute())
+    root: Path = attrs.field(converter=_absolute)
     on_progress: Progress | None = attrs.field(default=None, eq=False, repr=False)
 
     def __getstate__(self) -> tuple[Any, ...]:

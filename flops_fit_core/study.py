@@ -55,7 +55,7 @@ class Study:
             identity = identify_workload(self.workload, identify) | {"trainer": settings_of(self.trainer, identify)}
             unidentified = tuple(identify.unknown)
             stages = {"planner": self.planner, "flop_counter": self.counter, "reporter": self.reporter}
-            settings = {kind: settings_of(stage, identify) for kind, stage in stages.items() if stage is not None}
+            settings: dict[str, Any] = {kind: settings_of(stage, identify) for kind, stage in stages.items() if stage is not None}
             settings["fitters"] = [settings_of(fitter, identify) for fitter in self.fitters]
             self._manifest = Manifest(
                 workload=self.workload.name,
@@ -103,8 +103,7 @@ class Study:
             counts = [self.counter.count(self.workload, size) for size in self.sizes]
             inside = min(c.n_params for c in counts) <= n_params <= max(c.n_params for c in counts)
             if inside or not all(isinstance(size, int) for size in self.sizes):
-                nearest = min(counts, key=lambda c: abs(c.n_params / n_params - 1)) if inside else None
-                return nearest
+                return min(counts, key=lambda c: abs(c.n_params / n_params - 1)) if inside else None
         if self._search is None:
             self._search = SizeSearch(self.workload)
         size = self._search.nearest(n_params)

@@ -79,6 +79,7 @@ def find_optimal(
     Raises:
         FlopsFitError: bad input, before anything is trained or written.
     """
+    from flops_fit_core.choices import Choices, make_study
     from flops_fit_core.pipeline import find_optimal
 
     if mode not in MODES:
