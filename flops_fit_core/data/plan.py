@@ -119,6 +119,10 @@ class PlanRequest:
     done: Runs = attrs.field(factory=Runs.empty)
 
 
+#: Sizes that the model refuses which a printed plan names; a search meets dozens.
+_SHOWN = 3
+
+
 @attrs.frozen(kw_only=True)
 class Plan:
     """What will be trained: the new runs, and what was left out and why. Prints as a table."""
@@ -155,7 +159,10 @@ class Plan:
         ]
         head = ["budget C", "size", "params N", f"{self.data_unit} D", "D/N", "FLOPs", "seed"]
         lines = [markdown_table(head, rows), "", f"{len(self.runs)} runs, {si(self.total_flops)} FLOPs in all"]
-        for skip in self.skipped:
+        refused = [skip for skip in self.skipped if skip.budget is None]
+        for skip in [*refused[:_SHOWN], *(skip for skip in self.skipped if skip.budget is not None)]:
             where = "" if skip.budget is None else f" at {si(skip.budget)}"
             lines.append(f"left out: size {skip.size}{where}: {skip.reason}")
+        if len(refused) > _SHOWN:
+            lines.append(f"left out: {len(refused) - _SHOWN} more sizes that the model does not take (`skipped` has them all)")
         return "\n".join(lines)
