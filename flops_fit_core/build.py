@@ -14,7 +14,7 @@ import math
 import sys
 import warnings
 from collections.abc import Collection, Iterator
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from flops_fit_core.data import Workload
@@ -124,9 +124,10 @@ def n_params(model: Any) -> int:
         raise InputTypeError(
             f"{name}.num_params() returned {value!r} ({type(value).__name__}); it must return a whole number"
         )
-    if not math.isfinite(value) or value <= 0 or value != math.floor(value):
+    whole = int(value) if isinstance(value, Integral) else float(value)
+    if not math.isfinite(whole) or whole <= 0 or whole != int(whole):
         raise InputError(f"{name}.num_params() returned {value!r}; N must be a positive whole number")
-    return int(math.floor(value))
+    return int(whole)
 
 
 def n_params_non_embedding(model: Any, n: int, looked_up: Collection[int] = ()) -> int:

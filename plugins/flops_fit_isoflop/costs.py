@@ -71,7 +71,7 @@ class Costs:
             if count is not None:
                 return count
             size = self.search.nearest(n_params)
-        for divisor in DIVISORS if first else ():
+        for divisor in DIVISORS if first is not None else ():
             count = self._counted(max(1, round(first / divisor)) * divisor)
             if count is not None:
                 self.search.coarsen(divisor)
