@@ -1,88 +1,280 @@
-"""Runs from anybody's file, and back: CSV, JSON lines, a JSON array, a W&B or pandas export.
+"""Runs from anybody's table, and back to CSV.
 
-In: a path (or a data frame) and a map of column names. Out: `Runs`, with budgets recovered by
-clustering C where the file states none, and every bad row named by its line.
+In: a path (or a data frame) and a map of column names. Out: `Runs`, with the third of N, D and C by
+6ND, budgets recovered by clustering C where the table states none, and every bad row named by its line.
 """
 
 from __future__ import annotations
 
-from itertools import pairwise
+import csv
+import io
+import json
+import math
+import warnings
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
-import attrs
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from flops_fit_core.text import si
+from flops_fit_core.clusters import TOLERANCE, cluster_budgets
+from flops_fit_core.data.runs import STATUSES, Runs
+from flops_fit_core.errors import InputError, nearest
+from flops_fit_core.rows import Rows, read_rows
+from flops_fit_core.serial import plain, unplain
 
 Floats = NDArray[np.float64]
 
-TOLERANCE = 0.03
-"""Runs next to each other in C that differ by less than this belong to one budget."""
+_POSITIVE = ("n_params", "n_tokens", "flops", "loss", "budget", "n_params_non_embedding")
+_NUMBERS = (*_POSITIVE, "seed", "loss_stderr")
+_TEXTS = ("schedule", "label")
+_JSON = ("size", "hparams", "flags")
+NAMES = (*_NUMBERS, *_TEXTS, "status", *_JSON)
+"""The columns of `Runs` that a table can hold."""
 
-_DOUBT = 3.0
-"""Gaps up to this many tolerances between clusters, and clusters this wide, are pointed out."""
-
-_SHOWN = 12
-
-
-@attrs.frozen(kw_only=True)
-class BudgetClusters:
-    """Budgets recovered from the runs' compute; prints as the list of clusters.
-
-    Attributes:
-        budget: each run's budget (the geometric mean of its cluster), FLOPs, shape (n,).
-        tolerance: neighbours in C that differ by less (relative) share a cluster.
-        clusters: of each, ascending: budget, smallest C, largest C, number of runs.
-        doubts: clusters that are nearly one, or nearly two, in words.
-    """
-
-    budget: Floats
-    tolerance: float
-    clusters: tuple[tuple[float, float, float, int], ...]
-    doubts: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        shown = [f"{si(c, 6)} ({count} runs)" for c, _, _, count in self.clusters[:_SHOWN]]
-        more = len(self.clusters) - len(shown)
-        text = f"{len(self.clusters)} budgets recovered from C, neighbours within {self.tolerance:.3g} sharing one: "
-        return "; ".join([text + ", ".join(shown) + (f" and {more} more" if more > 0 else ""), *self.doubts])
+_STATUS = {
+    **{word: word for word in STATUSES},
+    "finished": "done",
+    "completed": "done",
+    **dict.fromkeys(("crashed", "killed", "preempted", "running", "error"), "failed"),
+}
+_MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "nat"})
+_SHOWN = 20
 
 
-def cluster_budgets(flops: ArrayLike, tolerance: float = TOLERANCE) -> BudgetClusters:
-    """Group runs into compute budgets: sorted by C, a gap wider than `tolerance` starts a new one.
+def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: str = "error") -> Runs:
+    """Read runs from a table of anybody's.
+
+    Needed are ``loss`` and two of ``n_params``, ``n_tokens`` and ``flops``; the third follows by C = 6·N·D.
+    Used where they are there: ``budget``, ``seed``, ``loss_stderr``, ``n_params_non_embedding``, ``size``,
+    ``status`` (also in W&B's words), ``schedule``, ``label``, ``hparams``, ``flags``. Other columns are not read.
 
     Args:
-        flops: C of every run, positive, shape (n,).
-        tolerance: relative.
+        path: CSV or TSV with a header, JSON lines, or JSON as an array of records or as pandas writes it;
+            or a data frame. Nested JSON has dotted names: ``config.n_params``.
+        columns: the table's names for the names above: ``{"n_params": "params", "loss": "eval/loss"}``.
+        bad_rows: ``"error"``, or ``"drop"`` to leave them out and name them in `Runs.notes`.
+
+    Returns:
+        Runs labelled by their line; without a column ``budget``, budgets are recovered from C
+        (`flops_fit_core.clusters.cluster_budgets`), as `Runs.notes` tells.
+
+    Raises:
+        InputError: no such file, no such column (with the nearest name), or rows that cannot be used (missing,
+            zero, negative or non-finite numbers, text, duplicates), each by its line.
     """
-    c = np.asarray(flops, dtype=np.float64).reshape(-1)
-    order = np.argsort(c, kind="stable")
-    log_c = np.log(c[order])
-    gaps = np.diff(log_c)
-    group = np.concatenate([np.zeros(min(len(c), 1), dtype=int), np.cumsum(gaps > np.log1p(tolerance))])
-    means = np.bincount(group, log_c) / np.bincount(group) if len(c) else np.empty(0)
-    budget = np.empty_like(c)
-    budget[order] = np.exp(means)[group]
-    clusters = tuple(
-        (float(np.exp(mean)), float(np.exp(log_c[group == k].min())), float(np.exp(log_c[group == k].max())),
-         int((group == k).sum()))
-        for k, mean in enumerate(means)
-    )  # fmt: skip
-    return BudgetClusters(budget=budget, tolerance=tolerance, clusters=clusters, doubts=_doubts(clusters, tolerance))
+    if bad_rows not in ("error", "drop"):
+        raise InputError(f"bad_rows is {bad_rows!r}; it must be 'error' or 'drop'")
+    rows = read_rows(path)
+    names = _names(rows, columns or {})
+    values, faults = _values(rows, names)
+    faults |= {**rows.faults, **_duplicates(values, rows.places, set(faults) | set(rows.faults))}
+    notes = _refuse(rows, faults, bad_rows)
+    keep = [i for i, place in enumerate(rows.places) if place not in faults]
+    if not keep:
+        raise InputError(f"{rows.source}: none of its {len(rows.places)} rows can be used")
+    values = {name: [column[i] for i in keep] for name, column in values.items()}
+    values.setdefault("label", [rows.places[i] for i in keep])
+    derived = [name for name in ("n_params", "n_tokens", "flops") if name not in names]
+    notes += tuple(f"{name} was not in the table: by C = 6·N·D" for name in derived)
+    _complete(values)
+    notes += _budgets(values)
+    return Runs(**values, notes=notes)
 
 
-def _doubts(clusters: tuple[tuple[float, float, float, int], ...], tolerance: float) -> tuple[str, ...]:
-    close = [
-        f"{si(low[0], 6)} and {si(high[0], 6)} are {high[1] / low[2] - 1:.2%} apart and were kept as two budgets"
-        for low, high in pairwise(clusters)
-        if high[1] / low[2] - 1 < _DOUBT * tolerance
-    ]
-    wide = [
-        f"the runs at {si(c, 6)} spread over {high / low - 1:.2%} and were taken as one budget"
-        for c, low, high, _ in clusters
-        if high / low - 1 > tolerance
-    ]
-    doubts = close + wide
-    if len(doubts) > _SHOWN:
-        doubts = [f"{len(close)} pairs of budgets are close to each other, {len(wide)} budgets are wide"]
-    return tuple(doubts)
+def _names(rows: Rows, columns: Mapping[str, str]) -> dict[str, str]:
+    """The table's name for every column of `Runs` that it has."""
+    for name, written in columns.items():
+        if name not in NAMES:
+            raise InputError(
+                f"columns: {name!r} is no column of Runs.{nearest(name, NAMES)} The keys are {', '.join(NAMES)}; the "
+                "values are the table's own names"
+            )
+        if written not in rows.header:
+            raise InputError(
+                f"{rows.source} has no column {written!r} (for {name!r}).{nearest(written, rows.header)} "
+                f"It has {', '.join(map(repr, rows.header))}"
+            )
+    names = {name: name for name in NAMES if name in rows.header} | dict(columns)
+    for name, written in names.items():
+        if rows.header.count(written) > 1:
+            raise InputError(
+                f"{rows.source} has {rows.header.count(written)} columns {written!r} (for {name!r}): keep one"
+            )
+    axes = [name for name in ("n_params", "n_tokens", "flops") if name in names]
+    if "loss" not in names or len(axes) < 2:
+        missing = ["'loss'"] * ("loss" not in names) + ["two of 'n_params', 'n_tokens', 'flops'"] * (len(axes) < 2)
+        raise InputError(
+            f"{rows.source} lacks {' and '.join(missing)}. It has {', '.join(map(repr, rows.header))}: say which is which, "
+            'as in columns={"n_params": "params", "n_tokens": "tokens", "loss": "eval/loss"}'
+        )
+    return names
+
+
+def _values(rows: Rows, names: Mapping[str, str]) -> tuple[dict[str, list[Any]], dict[str, str]]:
+    """Columns of `Runs`, and for every bad row what is wrong with it."""
+    values: dict[str, list[Any]] = {name: [] for name in names}
+    faults: dict[str, str] = {}
+    for cells, place in zip(rows.cells, rows.places, strict=True):
+        wrong = []
+        for name, written in names.items():
+            try:
+                values[name].append(_cell(name, cells.get(written)))
+            except ValueError as error:
+                values[name].append(None)
+                wrong.append(f"{written} {error}")
+        row = {name: column[-1] for name, column in values.items()}
+        wrong = wrong or [f"{names[name]} is missing" for name in _absent(row)]
+        if wrong:
+            faults[place] = ", ".join(wrong)
+    return values, faults
+
+
+def _absent(row: Mapping[str, Any]) -> list[str]:
+    """What a row lacks: two of the three axes, and a loss where the run is done."""
+    axes = [name for name in ("n_params", "n_tokens", "flops") if name in row]
+    missing = [name for name in axes if math.isnan(row[name])]
+    absent = missing if len(axes) - len(missing) < 2 else []
+    if math.isnan(row["loss"]) and row.get("status", "done") == "done":
+        absent.append("loss")
+    return absent
+
+
+def _cell(name: str, cell: Any) -> Any:
+    """A cell's value; a missing number is NaN.
+
+    Raises:
+        ValueError: the cell cannot be that column's value; the message says why.
+    """
+    missing = cell is None or str(cell).strip().lower() in _MISSING
+    if name in _NUMBERS:
+        return math.nan if missing else _number(name, cell)
+    if name == "status":
+        return "done" if missing else _status(str(cell))
+    if name == "flags":
+        return () if missing else tuple(str(cell).split() if isinstance(cell, str) else cell)
+    if name == "hparams":
+        return {} if missing else unplain(_from_json(cell))
+    if name == "size":
+        return None if missing else unplain(_from_json(cell))
+    return "" if missing else str(cell)
+
+
+def _number(name: str, cell: Any) -> float:
+    try:
+        if isinstance(cell, bool):
+            raise TypeError
+        value = float(cell)
+    except (TypeError, ValueError):
+        raise ValueError(f"is {str(cell)!r}, not a number (write it in full, such as 7e9)") from None
+    if not math.isfinite(value):
+        raise ValueError(f"is {value}, not finite")
+    if name in _POSITIVE and value <= 0:
+        raise ValueError(f"is {value:g}, not positive")
+    if name == "loss_stderr" and value < 0:
+        raise ValueError(f"is {value:g}, negative")
+    return value
+
+
+def _status(word: str) -> str:
+    try:
+        return _STATUS[word.strip().lower()]
+    except KeyError:
+        raise ValueError(f"is {word!r}, none of {', '.join(_STATUS)}") from None
+
+
+def _from_json(cell: Any) -> Any:
+    if not isinstance(cell, str):
+        return cell
+    try:
+        return json.loads(cell)
+    except json.JSONDecodeError:
+        return cell
+
+
+def _duplicates(values: Mapping[str, list[Any]], places: tuple[str, ...], bad: set[str]) -> dict[str, str]:
+    """Rows that repeat an earlier one in every column that is read (another seed is another run)."""
+    first: dict[str, str] = {}
+    faults = {}
+    for i, place in enumerate(places):
+        if place in bad:
+            continue
+        key = repr([column[i] for column in values.values()])
+        if key in first:
+            faults[place] = f"repeats {first[key]} (give a column 'seed' or 'label' if these are two runs)"
+        else:
+            first[key] = place
+    return faults
+
+
+def _refuse(rows: Rows, faults: Mapping[str, str], bad_rows: str) -> tuple[str, ...]:
+    if not faults:
+        return ()
+    ordered = [place for place in rows.places if place in faults]
+    listed = "; ".join(f"{place}: {faults[place]}" for place in ordered[:_SHOWN])
+    more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
+    text = f"{rows.source}: {len(faults)} of {len(rows.places)} rows cannot be used: {listed}{more}"
+    if bad_rows == "error":
+        raise InputError(
+            f"{text}. Correct them, give diverged runs a column 'status', or leave them all out with bad_rows='drop'"
+        )
+    return (text,)
+
+
+def _complete(values: dict[str, Any]) -> None:
+    """Fill the third of N, D and C by C = 6·N·D, row by row."""
+    empty = [math.nan] * len(values["loss"])
+    n, d, c = (np.array(values.get(name, empty), dtype=np.float64) for name in ("n_params", "n_tokens", "flops"))
+    values["n_params"] = np.where(np.isnan(n), c / (6 * d), n)
+    values["n_tokens"] = np.where(np.isnan(d), c / (6 * n), d)
+    values["flops"] = np.where(np.isnan(c), 6 * n * d, c)
+
+
+def _budgets(values: dict[str, Any]) -> tuple[str, ...]:
+    """Fill missing budgets: a stated one that is near in C, else clusters of C."""
+    budget = np.array(values.get("budget", [math.nan] * len(values["loss"])), dtype=np.float64)
+    stated, unknown = np.unique(budget[~np.isnan(budget)]), np.isnan(budget)
+    for row in np.flatnonzero(unknown) if len(stated) else ():
+        near = np.abs(np.log(stated / values["flops"][row]))
+        if near.min() <= math.log1p(TOLERANCE):
+            budget[row], unknown[row] = stated[near.argmin()], False
+    values["budget"] = budget
+    if not unknown.any():
+        return ()
+    clusters = cluster_budgets(values["flops"][unknown])
+    budget[unknown] = clusters.budget
+    if clusters.doubts and clusters.grouped():
+        warnings.warn(f"{clusters}. State budgets in a column 'budget' if this is wrong", UserWarning, stacklevel=3)
+    return (str(clusters),)
+
+
+def write_runs(runs: Runs, path: str | Path) -> None:
+    """Write the table as CSV that `read_runs` reads back exactly; curves and notes are left out."""
+    from flops_fit_core.store import write_text
+
+    columns = {name: column for name, column in runs.columns().items() if name in NAMES}
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
+    writer.writerow(columns)
+    for row in range(len(runs)):
+        writer.writerow([_WRITE.get(name, _text)(column[row]) for name, column in columns.items()])
+    write_text(Path(path), buffer.getvalue())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, float | np.floating):
+        return "" if math.isnan(value) else repr(float(value))
+    return str(value)
+
+
+def _json_text(value: Any) -> str:
+    """JSON, save for text that could not be taken for anything else."""
+    if value is None:
+        return ""
+    if isinstance(value, str) and value.strip().lower() not in _MISSING and _from_json(value) == value:
+        return value
+    return json.dumps(plain(value))
+
+
+_WRITE: Mapping[str, Callable[[Any], str]] = {"size": _json_text, "hparams": _json_text, "flags": " ".join}

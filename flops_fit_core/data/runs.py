@@ -6,6 +6,7 @@ In: `RunRecord` values from a trainer, or anybody's file (`flops_fit_core.tables
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -173,6 +174,32 @@ class Runs:
             flags=[("undercooled",) if record.recipe.get("short") else () for record in records],
             curves=[record.curve for record in records],
         )
+
+    @classmethod
+    def from_csv(cls, path: Any, columns: Mapping[str, str] | None = None) -> Runs:
+        """Read a table of anybody's: see `flops_fit_core.tables.read_runs`."""
+        from flops_fit_core.tables import read_runs
+
+        return read_runs(path, columns)
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the table as CSV that `from_csv` reads back exactly; curves and notes are left out."""
+        from flops_fit_core.tables import write_runs
+
+        write_runs(self, path)
+
+    def non_embedding(self) -> Runs:
+        """The table with N counted without look-up tables, to fit under that convention.
+
+        Raises:
+            InputError: some usable run does not say how many parameters it has without them.
+        """
+        other = self.n_params_non_embedding
+        usable = self.usable()
+        if other is None or not np.all(other[usable] > 0):
+            lacking = "no run" if other is None else f"not all of the {int(usable.sum())} usable runs"
+            raise InputError(f"{lacking} gives n_params_non_embedding: a fit in non-embedding parameters needs it")
+        return Runs(**{**self.columns(), "n_params": other}, notes=(*self.notes, "N counts non-embedding parameters"))
 
     def columns(self) -> dict[str, Any]:
         """The columns that are there, by name."""

@@ -12,9 +12,9 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from flops_fit_core.clusters import cluster_budgets
 from flops_fit_core.data import Excluded, Runs
 from flops_fit_core.errors import FitError
-from flops_fit_core.tables import cluster_budgets
 
 UNDERCOOLED = "undercooled"
 """The flag (`Runs.flags`) of a run whose learning rate had not come down when it ended."""
@@ -136,7 +136,7 @@ def budgets_of(runs: Runs) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """The compute budget of every run, and how it is known.
 
     Budgets that the table states are taken as they are; the others are recovered by clustering C
-    (`flops_fit_core.tables.cluster_budgets`).
+    (`flops_fit_core.clusters.cluster_budgets`).
 
     Returns:
         Budgets in FLOPs, shape (n,), equal within a group; notes on the clusters, empty where all were stated.

@@ -1,0 +1,91 @@
+"""Compute budgets recovered from the runs' own C, for tables that state none.
+
+In: C of every run. Out: `BudgetClusters`: each run's budget, and what was merged or split in words.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import attrs
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from flops_fit_core.text import si
+
+Floats = NDArray[np.float64]
+
+TOLERANCE = 0.03
+"""Runs next to each other in C that differ by less than this belong to one budget."""
+
+_DOUBT = 3.0
+"""Gaps up to this many tolerances between clusters, and clusters this wide, are pointed out."""
+
+_SHOWN = 12
+
+
+@attrs.frozen(kw_only=True)
+class BudgetClusters:
+    """Budgets recovered from the runs' compute; prints as the list of clusters.
+
+    Attributes:
+        budget: each run's budget (the geometric mean of its cluster), FLOPs, shape (n,).
+        tolerance: neighbours in C that differ by less (relative) share a cluster.
+        clusters: of each, ascending: budget, smallest C, largest C, number of runs.
+        doubts: clusters that are nearly one, or nearly two, in words.
+    """
+
+    budget: Floats
+    tolerance: float
+    clusters: tuple[tuple[float, float, float, int], ...]
+    doubts: tuple[str, ...] = ()
+
+    def grouped(self) -> bool:
+        """Whether these look like IsoFLOP budgets: half of the clusters or more hold three runs or more."""
+        return 2 * sum(count >= 3 for *_, count in self.clusters) >= len(self.clusters)
+
+    def __str__(self) -> str:
+        shown = [f"{si(c, 6)} ({count} run{'s' * (count > 1)})" for c, _, _, count in self.clusters[:_SHOWN]]
+        more = len(self.clusters) - len(shown)
+        text = f"{len(self.clusters)} budgets recovered from C, neighbours within {self.tolerance:.3g} sharing one: "
+        return "; ".join([text + ", ".join(shown) + (f" and {more} more" if more > 0 else ""), *self.doubts])
+
+
+def cluster_budgets(flops: ArrayLike, tolerance: float = TOLERANCE) -> BudgetClusters:
+    """Group runs into compute budgets: sorted by C, a gap wider than `tolerance` starts a new one.
+
+    Args:
+        flops: C of every run, positive, shape (n,).
+        tolerance: relative.
+    """
+    c = np.asarray(flops, dtype=np.float64).reshape(-1)
+    order = np.argsort(c, kind="stable")
+    log_c = np.log(c[order])
+    gaps = np.diff(log_c)
+    group = np.concatenate([np.zeros(min(len(c), 1), dtype=int), np.cumsum(gaps > np.log1p(tolerance))])
+    means = np.bincount(group, log_c) / np.bincount(group) if len(c) else np.empty(0)
+    budget = np.empty_like(c)
+    budget[order] = np.exp(means)[group]
+    clusters = tuple(
+        (float(np.exp(mean)), float(np.exp(log_c[group == k].min())), float(np.exp(log_c[group == k].max())),
+         int((group == k).sum()))
+        for k, mean in enumerate(means)
+    )  # fmt: skip
+    return BudgetClusters(budget=budget, tolerance=tolerance, clusters=clusters, doubts=_doubts(clusters, tolerance))
+
+
+def _doubts(clusters: tuple[tuple[float, float, float, int], ...], tolerance: float) -> tuple[str, ...]:
+    close = [
+        f"{si(low[0], 6)} and {si(high[0], 6)} are {high[1] / low[2] - 1:.2%} apart and were kept as two budgets"
+        for low, high in pairwise(clusters)
+        if high[1] / low[2] - 1 < _DOUBT * tolerance
+    ]
+    wide = [
+        f"the runs at {si(c, 6)} spread over {high / low - 1:.2%} and were taken as one budget"
+        for c, low, high, _ in clusters
+        if high / low - 1 > tolerance
+    ]
+    doubts = close + wide
+    if len(doubts) > _SHOWN:
+        doubts = [f"{len(close)} pairs of budgets are close to each other, {len(wide)} budgets are wide"]
+    return tuple(doubts)

@@ -1,0 +1,157 @@
+"""Rows of anybody's table, before they mean anything: cells by column name, and where each row stood.
+
+In: a path to CSV, TSV, JSON lines or JSON (arrays of records, and the layouts that pandas writes), or a
+data frame. Out: `Rows`.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from flops_fit_core.errors import InputError, InputTypeError
+
+
+@attrs.frozen(kw_only=True)
+class Rows:
+    """A table as it was written.
+
+    Attributes:
+        source: what to call the table in messages.
+        header: column names, in order.
+        cells: one mapping a row; a cell that is not there has no key.
+        places: where each row stood: ``"line 7"``, ``"row 3"``.
+        faults: what is wrong with a row as such (too many cells), by its place.
+    """
+
+    source: str
+    header: tuple[str, ...]
+    cells: tuple[Mapping[str, Any], ...]
+    places: tuple[str, ...]
+    faults: Mapping[str, str] = attrs.field(factory=dict)
+
+
+def read_rows(source: Any) -> Rows:
+    """Read a path, or take a data frame (pandas, polars) as it is.
+
+    Raises:
+        InputError: the file is not there, is empty, or is no table.
+        InputTypeError: neither a path nor a data frame.
+    """
+    if hasattr(source, "columns") and hasattr(source, "__getitem__") and not isinstance(source, str | Path):
+        return _frame(source)
+    if not isinstance(source, str | Path):
+        raise InputTypeError(f"read_runs takes a path or a data frame, not a {type(source).__name__}")
+    path = Path(source)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist (looked in {Path.cwd()})") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read as text: {error}") from error
+    start = text.lstrip()[:1]
+    if not start:
+        raise InputError(f"{path} is empty: it needs a header and one line a run")
+    rows = _json(path, text) if start in "[{" else _csv(path, text)
+    if not rows.cells:
+        raise InputError(f"{path} has no rows below its header: it needs one line a run")
+    return rows
+
+
+def _csv(path: Path, text: str) -> Rows:
+    lines = text.splitlines()
+    head = next(line for line in lines if line.strip())
+    delimiter = max(",;\t", key=head.count)
+    reader = csv.reader(lines, delimiter=delimiter)
+    header: tuple[str, ...] = ()
+    cells, places, faults = [], [], {}
+    for row in reader:
+        if not any(cell.strip() for cell in row):
+            continue
+        if not header:
+            header = tuple(name.strip() for name in row)
+            continue
+        place = f"line {reader.line_num}"
+        if len(row) > len(header):
+            faults[place] = f"{len(row)} cells where the header has {len(header)}"
+        cells.append({name: cell.strip() for name, cell in zip(header, row, strict=False)})
+        places.append(place)
+    return Rows(source=str(path), header=header, cells=tuple(cells), places=tuple(places), faults=faults)
+
+
+def _json(path: Path, text: str) -> Rows:
+    try:
+        whole = json.loads(text)
+    except json.JSONDecodeError:
+        return _json_lines(path, text)
+    records = whole if isinstance(whole, list) else _records(whole)
+    places = [f"row {i}" for i in range(1, len(records) + 1)]
+    return _of_records(path, records, places)
+
+
+def _json_lines(path: Path, text: str) -> Rows:
+    records, places = [], []
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            records.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise InputError(
+                f"{path}, line {number}: neither JSON lines nor one JSON document ({error.msg}): {line[:80]!r}"
+            ) from error
+        places.append(f"line {number}")
+    return _of_records(path, records, places)
+
+
+def _records(whole: Mapping[str, Any]) -> list[Any]:
+    """Records of a JSON object: pandas' layouts split, table, columns and index, or one record alone."""
+    if isinstance(whole.get("data"), list):
+        names = whole.get("columns")
+        return (
+            [dict(zip(names, row, strict=True)) for row in whole["data"]] if isinstance(names, list) else whole["data"]
+        )
+    values = list(whole.values())
+    if values and all(isinstance(value, list) for value in values):
+        return [dict(zip(whole, row, strict=True)) for row in zip(*values, strict=True)]
+    if values and all(isinstance(value, Mapping) for value in values):
+        if all(name.isdigit() for name in whole):
+            return values
+        if all(list(value) == list(values[0]) for value in values):
+            return [{name: column[key] for name, column in whole.items()} for key in values[0]]
+    return [whole]
+
+
+def _of_records(path: Path, records: Sequence[Any], places: Sequence[str]) -> Rows:
+    for record, place in zip(records, places, strict=True):
+        if not isinstance(record, Mapping):
+            raise InputError(f"{path}, {place}: a run must be a JSON object, not {json.dumps(record)[:80]}")
+    cells = tuple(_flat(record) for record in records)
+    header = tuple(dict.fromkeys(name for row in cells for name in row))
+    return Rows(source=str(path), header=header, cells=cells, places=tuple(places))
+
+
+def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested objects by dotted names, as in ``config.n_params``; ``size`` and ``hparams`` stay whole."""
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        if isinstance(value, Mapping) and prefix + name not in ("size", "hparams"):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value
+    return flat
+
+
+def _frame(frame: Any) -> Rows:
+    header = tuple(str(name) for name in frame.columns)
+    columns = [list(frame[name]) for name in frame.columns]
+    cells = tuple(dict(zip(header, row, strict=True)) for row in zip(*columns, strict=True))
+    places = tuple(f"row {i}" for i in range(1, len(cells) + 1))
+    if not cells:
+        raise InputError("the data frame has no rows")
+    return Rows(source="the data frame", header=header, cells=cells, places=places)
