@@ -22,7 +22,7 @@ from flops_fit_flops.free_ops import is_free
 _TABLE_OPS = {torch.ops.aten.embedding, torch.ops.aten._embedding_bag, torch.ops.aten._embedding_bag_forward_only}
 
 
-class FlopMeter(TorchDispatchMode):
+class FlopMeter(TorchDispatchMode):  # type: ignore[misc, unused-ignore]
     """A context in which operations are counted.
 
     Activations that are computed again in the backward pass (checkpointing) count in none of the sums: such

@@ -63,15 +63,16 @@ class Costs:
         Raises:
             CountError: none of them can be counted, nor could any size before (or what else the counter raised).
         """
-        first = size = self.search.nearest(n_params)
+        first = self.search.nearest(n_params)
+        if first is None:
+            return None
+        size: int | None = first
         for _ in range(NEIGHBOURS):
-            if size is None:
-                break
-            count = self._counted(size)
+            count = None if size is None else self._counted(size)
             if count is not None:
                 return count
             size = self.search.nearest(n_params)
-        for divisor in DIVISORS if first is not None else ():
+        for divisor in DIVISORS:
             count = self._counted(max(1, round(first / divisor)) * divisor)
             if count is not None:
                 self.search.coarsen(divisor)
@@ -120,10 +121,10 @@ class Costs:
 
     def left_out(self) -> tuple[Skipped, ...]:
         """Every size that was passed over: by the constructor, by the counter, for too few steps."""
-        refused = {
-            (size_key(size), None): Skipped(size=size, budget=None, reason=why) for size, why in self.search.refused
-        }
-        return tuple({**refused, **self.skipped}.values())
+        refused: dict[tuple[str, float | None], Skipped] = {}
+        for size, why in self.search.refused:
+            refused[size_key(size), None] = Skipped(size=size, budget=None, reason=why)
+        return tuple((refused | self.skipped).values())
 
     def _skip(self, size: Any, budget: float | None, why: str) -> None:
         self.skipped[size_key(size), budget] = Skipped(size=size, budget=budget, reason=why)
