@@ -60,8 +60,8 @@ every = {kind: "foreign" for kind in ("workload", "planner", "flop_counter", "tr
 result = flops_fit.find_optimal(compute_budgets=[1e9, 1e10], output_dir="out", **every)
 print(json.dumps({
     "table": str(result.chinchilla_table()), "sizes": sorted({r.run.size for r in result.records}),
-    "loss": result.records[0].loss, "metrics": dict(result.records[0].metrics), "conventions": [r.convention for r in result.plan.runs],
-    "plugins": dict(result.plugins), "workload": result.workload, "unit": result.data_unit, "n": result.predict(1e12).n_params.value,
+    "metrics": dict(result.records[0].metrics), "conventions": [r.convention for r in result.plan.runs],
+    "plugins": dict(result.plugins), "workload": result.workload, "n": result.predict(1e12).n_params.value,
 }))
 """,
     )

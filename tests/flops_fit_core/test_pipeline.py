@@ -68,7 +68,8 @@ class Known:
 def sweep(tmp_path, **changes):
     arguments = {
         "model_cls": Family, "model_size_param": "width", "dataset": Sentences(), "loss_fn": loss, "compute_budgets": BUDGETS,
-        "flop_counter": "6nd", "trainer": Known(), "fitter": ("surface", "isoflop"), "reporter": None, "output_dir": tmp_path / "out",
+        "flop_counter": "6nd", "trainer": Known(), "fitter": ("surface", "isoflop"), "reporter": None,
+        "output_dir": tmp_path / "out",
     }  # fmt: skip
     return flops_fit.find_optimal(**{**arguments, **changes})
 

@@ -159,4 +159,5 @@ def flops_fit_workloads():
 
 @flops_fit.hookimpl
 def flops_fit_run_end(record):
-    Path("run_ends.txt").open("a").write(f"{record.run.size}\n")
+    with Path("run_ends.txt").open("a") as file:
+        file.write(f"{record.run.size}\n")
