@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import FitError
+from flops_fit_core.serial import unplain
 from flops_fit_lmfit import additive, frontier_law, holdout
 from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.holdout import Held
@@ -27,6 +28,7 @@ from flops_fit_lmfit.usable import require_points, usable_runs
 Floats = NDArray[np.float64]
 
 FORMULA = "ln L = w*ln L_frontier + (1 - w)*ln L_surface, ln N_opt = w*ln N_frontier + (1 - w)*ln N_surface"
+LAWS = {"surface": additive, "frontier": frontier_law}
 ODDS = 3.0
 """Of the frontier law against the additive one before any hold-out: what six published sweeps taught."""
 SMALLEST_ERROR = 1e-9
@@ -77,22 +79,23 @@ class EnsembleFitter:
         runs = usable.runs
         require_points(runs, len(additive.NAMES), "the additive law")
         outliers = find_outliers(runs, cost)
-        kept = runs.where(~outliers.mask) if self.outliers == "exclude" else runs
+        kept = runs if self.outliers == "flag" else runs.where(~outliers.mask)
         held = self._held(runs, cost, ~outliers.mask)
         members, notes = self._members(kept, cost, held)
-        weight = frontier_weight(*held) if "frontier" in members else 0.0
         blended = rolling_blend(*held)
-        params = {f"{name}_{key}": value for name, fit in members.items() for key, value in _own(fit).items()}
-        params = {"weight": Estimate(value=weight)} | params
-        surface = members["surface"]
+        params = {"weight": Estimate(value=frontier_weight(*held) if "frontier" in members else 0.0)}
+        for name, law in LAWS.items():
+            if name in members:
+                params |= {f"{name}_{key}": members[name].params[key] for key in law.NAMES}
+        draws = members["surface"].draws
         top = float(np.max(cost.flops(kept.n_params, kept.n_tokens)))
         return Fit(
             fitter="ensemble",
-            params=self._exponents(params, surface.draws, cost, top) | params,
+            params=self._exponents(params, draws, cost, top) | params,
             cost=cost,
             confidence=self.confidence,
-            draws={name: surface.draws[name] for name in additive.NAMES} if surface.draws else {},
-            objective=surface.objective,
+            draws={name: draws[name] for name in additive.NAMES} if draws else {},
+            objective=members["surface"].objective,
             converged=all(fit.converged for fit in members.values()),
             gradient_norm=max(fit.gradient_norm or 0.0 for fit in members.values()),
             n_used=len(kept),
@@ -102,18 +105,21 @@ class EnsembleFitter:
             largest_budget=top,
             formula=FORMULA,
             notes=(*usable.notes, *notes),
-            details={"members": {name: attrs.evolve(fit, draws={}).to_dict() for name, fit in members.items()}},
+            details={
+                "members": {name: unplain(attrs.evolve(fit, draws={}).to_dict()) for name, fit in members.items()}
+            },
             law=self,
         )
 
-    def _members(self, kept: Runs, cost: CostModel, held: _Both) -> tuple[dict[str, Fit], list[str]]:
+    def _members(self, runs: Runs, cost: CostModel, held: _Both) -> tuple[dict[str, Fit], list[str]]:
         """The members' fits by name, and what to say about them."""
-        surface = self._surface().fit(kept, cost)
-        notes = [note for note in surface.notes if note not in kept.notes]
-        errors = {"surface": held[1], "frontier": held[0]}
+        surface = SurfaceFitter(delta="adaptive").fit(runs, cost)
+        notes = [note for note in surface.notes if note not in runs.notes]
         members = {"surface": surface}
         try:
-            members["frontier"] = FrontierFitter(outliers="flag", hold_out=False, mix_schedules=True).fit(kept, cost)
+            require_points(runs, len(frontier_law.NAMES), "the frontier law")
+            frontier = FrontierFitter()
+            members["frontier"] = frontier.describe(frontier.solve(runs, cost, surface.values), runs, cost)
         except FitError as error:
             notes.append(f"the additive law alone answers: {error}")
         if not held[0]:
@@ -121,20 +127,15 @@ class EnsembleFitter:
                 f"no rolling hold-out: it needs {holdout.MIN_BUDGETS} budgets with {holdout.MIN_RUNS} runs below another "
                 f"one, so the members' odds are the shipped {ODDS:g}:1 and the model's error the shipped default"
             )
-        judged = {
-            name: attrs.evolve(
-                fit, hold_out=holdout.summary(errors[name]), model_error=holdout.model_error(errors[name])
-            )
-            for name, fit in members.items()
-        }
-        return judged, notes
-
-    def _surface(self) -> SurfaceFitter:
-        return SurfaceFitter(delta="adaptive")
+        for name, errors in zip(("frontier", "surface"), held, strict=True):
+            if name in members:
+                judged = {"hold_out": holdout.summary(errors), "model_error": holdout.model_error(errors)}
+                members[name] = attrs.evolve(members[name], **judged)
+        return members, notes
 
     def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> _Both:
         """Rolling hold-out of frontier and surface, in step."""
-        frontier, surface = FrontierFitter(outliers=self.outliers), SurfaceFitter()
+        frontier = FrontierFitter(outliers=self.outliers)
 
         def below(runs: Runs) -> tuple[holdout.Law, holdout.Law]:
             require_points(runs, len(frontier_law.NAMES), "the frontier law")
@@ -142,11 +143,10 @@ class EnsembleFitter:
             kept = frontier.keep(runs, find_outliers(runs, cost, additive=start))
             if len(kept) < len(runs):
                 start = fit_additive(kept.n_params, kept.n_tokens, kept.loss, delta="adaptive").params
-            additive_law = holdout.Law(
-                loss=lambda n, d: surface.loss(start, n, d),
-                optimum=lambda budget: surface.optimum(start, cost, budget),
+            surface = holdout.Law(
+                loss=lambda n, d: additive.loss(start, n, d), optimum=lambda c: additive.optimum(start, cost, c)
             )
-            return frontier.law(frontier.solve(kept, cost, start).params, cost), additive_law
+            return frontier.law(frontier.solve(kept, cost, start).params, cost), surface
 
         held = holdout.rolling(runs, below, judges=judges)
         return (held[0], held[1]) if held else ((), ())
@@ -204,12 +204,6 @@ _Both = tuple[tuple[Held, ...], tuple[Held, ...]]
 
 def _part(params: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
-
-
-def _own(fit: Fit) -> dict[str, Estimate]:
-    """A member's own parameters, without what follows from them."""
-    names = additive.NAMES if fit.fitter == "surface" else frontier_law.NAMES
-    return {name: fit.params[name] for name in names}
 
 
 def _interval(value: float, draws: Floats | None, confidence: float) -> Estimate:

@@ -99,6 +99,16 @@ class FrontierFitter:
         kept = self.keep(runs, outliers)
         found = self.solve(kept, cost)
         held = self._held(runs, cost, ~outliers.mask) if self.hold_out else ()
+        return attrs.evolve(
+            self.describe(found, kept, cost),
+            excluded=(*usable.excluded, *outliers.excluded(runs, used=self.outliers == "flag")),
+            hold_out=holdout.summary(held),
+            model_error=holdout.model_error(held),
+            notes=(*usable.notes, NO_INTERVAL),
+        )
+
+    def describe(self, found: Solution, runs: Runs, cost: CostModel) -> Fit:
+        """The solution as a `Fit` of the runs that it was found for."""
         return Fit(
             fitter="frontier",
             params={name: Estimate(value=value) for name, value in found.params.items()},
@@ -106,13 +116,9 @@ class FrontierFitter:
             objective=found.value,
             converged=found.converged,
             gradient_norm=found.gradient_norm,
-            n_used=len(kept),
-            excluded=(*usable.excluded, *outliers.excluded(runs, used=self.outliers == "flag")),
-            hold_out=holdout.summary(held),
-            model_error=holdout.model_error(held),
-            largest_budget=float(np.max(cost.flops(kept.n_params, kept.n_tokens))),
+            n_used=len(runs),
+            largest_budget=float(np.max(cost.flops(runs.n_params, runs.n_tokens))),
             formula=frontier_law.FORMULA,
-            notes=(*usable.notes, NO_INTERVAL),
             details={"sigma": found.sigma, "delta": found.objective.delta},
             law=self,
         )

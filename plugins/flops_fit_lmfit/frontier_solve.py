@@ -31,7 +31,8 @@ PRIORS: Mapping[str, tuple[float, float]] = MappingProxyType(
 )
 PRIOR_STRENGTH = 10.0
 _ROUNDS = 24
-_STEPS = 150
+_FIRST_STEPS = 30  # of every start; only the best two go on
+_STEPS = 200
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -107,11 +108,11 @@ def solve(
     for round_ in range(_ROUNDS):
         mean, precision = _prior(priors, prior_strength * sigma**2)
         objective = attrs.evolve(objective, delta=TUNING * sigma, mean=mean, precision=precision)
-        theta, value, reached = descend(objective, theta, weights)
-        valleys = _distinct(value)  # the best first
+        theta, value, reached = descend(objective, theta, weights, _FIRST_STEPS if round_ == 0 else _STEPS)
+        valleys = _distinct(value)[:2]  # the best first
         theta, done = theta[valleys], bool(reached[valleys[0]])
         found = spare * robust_sigma(objective.residuals(theta[:1])[0])
-        if abs(found - sigma) <= 1e-7 * sigma:
+        if round_ > 0 and abs(found - sigma) <= 1e-5 * sigma:
             break
         # The median jumps from run to run and may cycle between two: half steps end that.
         sigma = found if round_ < _ROUNDS // 2 else math.sqrt(sigma * found)
@@ -130,7 +131,9 @@ def solve(
     )
 
 
-def descend(objective: FrontierObjective, theta: Floats, weights: Floats) -> tuple[Floats, Floats, NDArray[np.bool_]]:
+def descend(
+    objective: FrontierObjective, theta: Floats, weights: Floats, steps: int
+) -> tuple[Floats, Floats, NDArray[np.bool_]]:
     """Minimise from each start (m, 7) by damped Newton; returns coordinates, values and whether each is a minimum.
 
     The exact Hessian, whitened by the quadratic that majorises the objective, steps along the absolute
@@ -142,7 +145,7 @@ def descend(objective: FrontierObjective, theta: Floats, weights: Floats) -> tup
     floor = _rounding(weights)
     damping, reached = np.full(len(theta), 1e-3), np.zeros(len(theta), dtype=bool)
     live = np.arange(len(theta))
-    for _ in range(_STEPS):
+    for _ in range(steps):
         white = root[live].transpose(0, 2, 1)
         curves, axes = np.linalg.eigh(white @ hessian[live] @ root[live])
         slopes = (axes.transpose(0, 2, 1) @ white @ gradient[live, :, None])[..., 0]

@@ -6,9 +6,10 @@ they are left out of a fit or only named is the caller's choice.
 The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) to every run, all with one weight
 and the priors at their plain strength (weights that grow with C, or strong priors, bend the law away from
 clean runs of the small budgets, which then look bad); mark the runs whose ln L lies more than five robust
-sigmas (1.4826 × MAD) above it, at most 30 % of a budget, the worst first. Only high losses are marked: a run can fail to learn, none learns too well. The frontier law judges,
-because what bends away from the additive law is its error and no run's; sigma is at least 1e-6, so that
-data without noise lose nothing.
+sigmas (1.4826 × MAD) above it, at most 30 % of a budget, the worst first. Only high losses are marked: a
+run can fail to learn, none learns too well. The frontier law judges, because runs that bend away from the
+additive law show an error of that law and not of theirs. Sigma is at least 1e-6, so that data without noise
+lose nothing.
 """
 
 from __future__ import annotations
