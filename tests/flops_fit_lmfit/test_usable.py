@@ -1,0 +1,96 @@
+"""Which rows can be fitted, what is said of the others, and when a law cannot be fitted at all."""
+
+import numpy as np
+import pytest
+
+from flops_fit_core.data import CurvePoint, Run, RunRecord, Runs
+from flops_fit_core.errors import FitError
+from flops_fit_lmfit.usable import budgets_of, require_points, usable_runs
+
+
+def runs(**columns):
+    n = len(columns.get("loss", [3.0, 2.9, 2.8]))
+    start = {"n_params": [1e6] * n, "n_tokens": np.arange(1, n + 1) * 1e8, "loss": [3.0, 2.9, 2.8][:n]}
+    return Runs(**{**start, **columns})
+
+
+def test_every_row_left_out_has_its_reason_and_kinds_are_counted():
+    table = runs(
+        loss=[3.0, np.nan, 2.8, np.inf, 2.5, np.nan],
+        n_params=[1e6, 1e6, -1, 1e6, 1e6, 1e6],
+        status=["done", "diverged", "done", "done", "failed", "diverged"],
+        label=list("abcdef"),
+    )
+    found = usable_runs(table)
+    assert found.rows.tolist() == [0]
+    assert found.runs.label == ("a",)
+    reasons = {e.run: e.reason for e in found.excluded}
+    assert reasons == {
+        "b": "diverged",
+        "c": "N not a positive number: -1",
+        "d": "loss not a positive number: inf",
+        "e": "failed",
+        "f": "diverged",
+    }
+    assert "2 of 6 runs left out, diverged: b, f" in found.notes
+
+
+def test_below_minimum_compute_and_undercooled_runs_are_left_out_on_request_only():
+    table = runs(flops=[1e14, 2e14, 3e14], flags=[(), ("undercooled",), ()], label=list("abc"))
+    assert len(usable_runs(table).rows) == 3
+    found = usable_runs(table, min_flops=1.5e14, exclude_undercooled=True)
+    assert found.runs.label == ("c",)
+    assert "1 of 3 runs left out, undercooled: b" in found.notes
+    assert "1 of 3 runs left out, below the minimum compute: a" in found.notes
+    by_6nd = usable_runs(runs(label=list("abc")), min_flops=6 * 1e6 * 1.5e8)
+    assert by_6nd.runs.label == ("b", "c")
+
+
+def test_a_run_too_short_for_its_schedule_is_undercooled():
+    run = Run(budget=1e15, size=1, n_params=10, n_tokens=100, flops=6e3)
+    point = CurvePoint(n_tokens=100, loss=2.0)
+    records = [
+        RunRecord(run=run, loss=2.0, n_tokens=100, flops=6e3, recipe={"short": "5 of 10 steps"}, curve=(point,)),
+        RunRecord(run=run, loss=2.0, n_tokens=100, flops=6e3, recipe={"short": ""}),
+    ]
+    assert usable_runs(Runs.from_records(records), exclude_undercooled=True).rows.tolist() == [1]
+
+
+def test_schedules_are_not_mixed_unless_told_to():
+    table = runs(schedule=["cosine", "wsd", "cosine"])
+    with pytest.raises(FitError, match=r"cosine \(2 runs\), wsd \(1 runs\).*mix_schedules=True"):
+        usable_runs(table)
+    assert len(usable_runs(table, mix_schedules=True).rows) == 3
+    failed = runs(schedule=["cosine", "", "cosine"], status=["done", "failed", "done"])
+    assert len(usable_runs(failed).rows) == 2
+
+
+def test_what_the_table_says_of_itself_is_passed_on():
+    assert usable_runs(runs(notes=["3 budgets recovered"])).notes == ("3 budgets recovered",)
+    assert len(usable_runs(Runs.empty()).rows) == 0
+
+
+def test_too_few_points_one_size_one_amount_of_data_one_budget():
+    n, d = np.logspace(6, 8, 6), np.logspace(8, 10, 6)
+    with pytest.raises(FitError, match=r"has 5 parameters and there are 3 different points .* among 6 usable runs"):
+        require_points(runs(n_params=[1e6, 2e6, 3e6] * 2, n_tokens=[1e8] * 6, loss=[3.0] * 6), 5, "the law")
+    with pytest.raises(FitError, match=r"all 6 usable runs have N = 1e\+06.*different sizes"):
+        require_points(runs(n_params=[1e6] * 6, n_tokens=d, loss=[3.0] * 6), 5, "the law")
+    with pytest.raises(FitError, match=r"all 6 usable runs have D = 1e\+08.*amounts of data"):
+        require_points(runs(n_params=n, n_tokens=[1e8] * 6, loss=[3.0] * 6), 5, "the law")
+    with pytest.raises(FitError, match=r"all 6 usable runs cost C = 6e\+15.*two or more compute budgets"):
+        require_points(runs(n_params=n, n_tokens=1e15 / n, loss=[3.0] * 6), 5, "the law")
+    require_points(runs(n_params=n, n_tokens=d, loss=[3.0] * 6), 5, "the law")
+
+
+def test_budgets_stated_recovered_or_both():
+    stated, notes = budgets_of(runs(budget=[1e15, 1e15 * (1 + 1e-12), 2e15]))
+    assert stated.tolist() == [1e15, 1e15, 2e15]
+    assert notes == ()
+    recovered, notes = budgets_of(runs(flops=[1e15, 1.01e15, 2e15]))
+    assert recovered[0] == recovered[1] != recovered[2]
+    assert "2 budgets recovered from C" in notes[0]
+    partly, _ = budgets_of(runs(flops=[1e15, 1e16, 1e17], budget=[1e15, np.nan, np.nan]))
+    assert partly == pytest.approx([1e15, 1e16, 1e17])
+    none, _ = budgets_of(Runs.empty())
+    assert len(none) == 0
