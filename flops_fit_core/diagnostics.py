@@ -112,13 +112,13 @@ def _epochs(records: Sequence[RunRecord]) -> list[Diagnostic]:
 
 
 def _short_runs(records: Sequence[RunRecord]) -> list[Diagnostic]:
-    short = [record for record in records if record.status == "done" and record.recipe.get("short")]
+    short = [record for record in records if record.status == "done" and record.recipe.get("too_short")]
     if not short:
         return []
     return [
         Diagnostic(
             kind="short",
-            message=f"{len(short)} of {len(records)} runs are too short for their schedule ({short[0].recipe['short']}): "
+            message=f"{len(short)} of {len(records)} runs are too short for their schedule ({short[0].recipe['too_short']}): "
             "larger budgets or smaller batches make them longer",
         )
     ]
