@@ -13,7 +13,7 @@ micro-batches of optimizer step `k`, k + 1, … for any k: a checkpoint needs to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import islice
 from typing import Any, Protocol
 
@@ -54,7 +54,7 @@ class Share:
 class Source(Protocol):
     """Where batches come from."""
 
-    def steps(self, first: int, seed: int, share: Share) -> Iterator[list[Any]]:
+    def steps(self, first: int, seed: int, share: Share) -> Generator[list[Any], None, None]:
         """The micro-batches of optimizer steps `first`, `first` + 1, … without end."""
         ...
 
@@ -139,7 +139,7 @@ class Indexed:
         """Samples in one epoch."""
         return len(self.dataset) - (0 if self.whole else self.n_held_out)
 
-    def steps(self, first: int, seed: int, share: Share) -> Iterator[list[Any]]:
+    def steps(self, first: int, seed: int, share: Share) -> Generator[list[Any], None, None]:
         """See `Source`; samples cross from one epoch to the next within a batch, so that all batches are full."""
         order = Order(len(self.dataset), seed, self.shuffle, self._left_out)
         cuts = share.cuts(self.batch_size)
@@ -229,7 +229,7 @@ class Stream:
     whole: bool
     _held_out: list[Any] | None = None
 
-    def steps(self, first: int, seed: int, share: Share) -> Iterator[list[Any]]:
+    def steps(self, first: int, seed: int, share: Share) -> Generator[list[Any], None, None]:
         """See `Source`."""
         numbered = self._endless(seed)
         for batch in islice(numbered, first, None):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -107,7 +107,7 @@ class Job:
     _parameters: list[torch.nn.Parameter] = attrs.field(init=False)
     _peaks: list[float] = attrs.field(init=False)
     _running: torch.Tensor = attrs.field(init=False)
-    _batches: Iterator[list[Any]] | None = attrs.field(init=False, default=None)
+    _batches: Generator[list[Any], None, None] | None = attrs.field(init=False, default=None)
 
     def __attrs_post_init__(self) -> None:
         self._parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
@@ -144,6 +144,12 @@ class Job:
                 with clock.stopped(self.at):
                     self._point()
         clock.add(self.at)
+
+    def close(self) -> None:
+        """Stop reading data; worker processes end, and with them what they hold of this one's locks."""
+        if self._batches is not None:
+            self._batches.close()
+            self._batches = None
 
     def _agree(self, units: int, save: bool) -> tuple[int, bool]:
         """Units in the batch of all processes, and whether rank 0 wants a checkpoint."""

@@ -48,7 +48,7 @@ class Recipe:
         """The recipe as plain values for a run's record."""
         s = self.schedule
         shown: dict[str, Any] = {
-            "lr": self.lr, "batch_size": self.batch_size, "betas": list(self.betas), "weight_decay": self.weight_decay,
+            "lr": self.lr, "batch_size": self.batch_size, "betas": self.betas, "weight_decay": self.weight_decay,
             "clip_norm": self.clip_norm, "schedule": s.kind, "warmup_units": s.warmup, "final_lr": s.floor,
             "mixed_precision": self.mixed_precision, "accumulate": self.accumulate,
         }  # fmt: skip

@@ -41,7 +41,10 @@ def train_run(
         session = Session(
             trainer=trainer, run=run, workspace=workspace, setup=Setup.of(trainer, run, workload, workspace)
         )
-        return session.train(trunk)
+        try:
+            return session.train(trunk)
+        finally:
+            session.job.close()
 
 
 @attrs.define(kw_only=True)
