@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 TUNING = 1.345  # Huber's delta in standard deviations: 95 % efficient where the noise is normal (Huber 1981)
 SMALLEST_SIGMA = 1e-6
-PROBE_STEPS = 10
+PROBE_STEPS = 15
 
 
 @attrs.frozen(kw_only=True, eq=False)
