@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
+_SPREAD, _NEAR = 0.05, 1.4
+
 
 @attrs.frozen(kw_only=True)
 class Estimate:
@@ -49,12 +51,28 @@ def _array(values: ArrayLike) -> Floats:
     return np.array(values, dtype=np.float64)
 
 
+def _slope(x: Floats, y: Floats, end: int) -> float:
+    """Exponent of the power law through the measured sizes within a factor of four of one end (0 or -1).
+
+    A cost per token is a term in N and terms that grow more slowly (attention), so the exponent of far
+    sizes misleads. 1 (cost in proportion to N) where the sizes hardly differ.
+    """
+    near = np.abs(x - x[end]) <= _NEAR
+    if near.sum() < 2 and len(x) > 1:
+        near[[1, -2][end]] = True
+    x, y = x[near], y[near]
+    if np.ptp(x) < _SPREAD:
+        return 1.0
+    x, y = x - x.mean(), y - y.mean()
+    return float(x @ y / (x @ x))
+
+
 @attrs.frozen(kw_only=True)
 class CostModel:
     """C as a function of N and D: FLOPs per unit of data times D.
 
     Either ``6N`` for every N, or a table of measured FLOPs per token: exact at the measured sizes, a
-    power law between two of them, and beyond them the power law through all.
+    power law between two of them, and beyond them the power law through the sizes near that end.
 
     Attributes:
         name: ``"6nd"``, or ``"measured"``.
@@ -91,7 +109,8 @@ class CostModel:
         """Make the model from the runs' own FLOPs and D; 6ND where they have none."""
         if runs.flops is None or not np.isfinite(runs.flops).any():
             return cls.six_nd()
-        return cls.measured(runs.n_params, runs.flops / runs.n_tokens)
+        with np.errstate(divide="ignore", invalid="ignore"):  # rows without N or D are passed over
+            return cls.measured(runs.n_params, runs.flops / runs.n_tokens)
 
     def per_token(self, n_params: ArrayLike) -> Floats:
         """FLOPs per unit of data for N parameters, any shape."""
@@ -99,11 +118,10 @@ class CostModel:
         if len(self.n_params) == 0:
             return np.asarray(6.0 * n)
         x, y = np.log(self.n_params), np.log(self.flops_per_token)
-        slope = float(np.polyfit(x, y, 1)[0]) if len(x) > 1 else 1.0
         log_n = np.log(n)
         inside = np.interp(log_n, x, y)
-        beyond = np.minimum(log_n - x[0], 0.0) + np.maximum(log_n - x[-1], 0.0)
-        return np.asarray(np.exp(inside + slope * beyond))
+        below, above = np.minimum(log_n - x[0], 0.0), np.maximum(log_n - x[-1], 0.0)
+        return np.asarray(np.exp(inside + _slope(x, y, 0) * below + _slope(x, y, -1) * above))
 
     def flops(self, n_params: ArrayLike, n_tokens: ArrayLike) -> Floats:
         """C of training N parameters on D units of data, FLOPs."""
