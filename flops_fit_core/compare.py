@@ -1,0 +1,111 @@
+"""Several fits of the same runs side by side, and in plain words where they contradict each other.
+
+In: fits and budgets. Out: a `Table`, and sentences for the diagnostics.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from flops_fit_core.data.fit import Estimate, Fit, Prediction
+from flops_fit_core.data.result import Table
+from flops_fit_core.errors import FlopsFitError, InputError
+from flops_fit_core.summary import digits
+from flops_fit_core.text import si
+
+_QUANTITIES = {"N_opt": "n_params", "D_opt": "n_tokens", "loss": "loss"}
+_JUDGED = ("N_opt", "loss")  # D_opt follows from N_opt and the budget
+
+
+def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Table:
+    """The fits' answers in columns, one row for each budget and quantity, intervals in brackets.
+
+    Args:
+        fits: of the same runs.
+        budgets: FLOPs; without them the largest fitted budget and ten and a hundred times that.
+
+    Raises:
+        InputError: no fit is given, or no budget is and no fit knows its largest.
+    """
+    if not fits:
+        raise InputError("compare needs at least one fit")
+    if budgets is None:
+        largest = max((fit.largest_budget for fit in fits if fit.largest_budget), default=None)
+        if largest is None:
+            raise InputError("these fits do not know their largest budget: give budgets=[...]")
+        budgets = [largest, 10 * largest, 100 * largest]
+    names = _names(fits)
+    rows, data = [], []
+    for budget in budgets:
+        answers = [_predict(fit, budget) for fit in fits]
+        for quantity, field in _QUANTITIES.items():
+            estimates = [None if answer is None else getattr(answer, field) for answer in answers]
+            rows.append((si(budget, 5), quantity, *map(_cell, estimates)))
+            values = {name: None if e is None else e.value for name, e in zip(names, estimates, strict=True)}
+            data.append({"compute_budget": float(budget), "quantity": quantity, **values})
+    return Table(head=("C", "quantity", *names), rows=tuple(rows), data=tuple(data))
+
+
+def disagreements(fits: Sequence[Fit], budget: float) -> list[str]:
+    """Where another fit's answer lies beyond the intervals of the first, which gives the answer.
+
+    Two answers disagree where their intervals do not overlap; where only one has an interval, where that
+    does not hold the other's value. Two answers without intervals are not judged.
+
+    Args:
+        fits: of the same runs, the one that gives the answer first.
+        budget: FLOPs.
+    """
+    if len(fits) < 2:
+        return []
+    names = _names(fits)
+    first = _predict(fits[0], budget)
+    if first is None:
+        return []
+    return [
+        f"{names[0]} and {name} disagree about {quantity} at {si(budget, 5)} FLOPs beyond their intervals: "
+        f"{_cell(one)} against {_cell(two)}, {two.value / one.value - 1:+.1%}. One law does not describe these runs: "
+        "look at the hold-out errors and the excluded runs of both, and train a larger budget to tell them apart"
+        for name, fit in zip(names[1:], fits[1:], strict=True)
+        for quantity, one, two in _pairs(first, _predict(fit, budget))
+        if _apart(one, two)
+    ]
+
+
+def _pairs(first: Prediction, other: Prediction | None) -> Iterator[tuple[str, Estimate, Estimate]]:
+    for quantity in _JUDGED if other is not None else ():
+        yield quantity, getattr(first, _QUANTITIES[quantity]), getattr(other, _QUANTITIES[quantity])
+
+
+def _apart(one: Estimate, two: Estimate) -> bool:
+    if one.low is None and two.low is None:
+        return False
+    low_1, high_1, low_2, high_2 = (
+        end if end is not None else estimate.value for estimate in (one, two) for end in (estimate.low, estimate.high)
+    )
+    return high_1 < low_2 or high_2 < low_1
+
+
+def _predict(fit: Fit, budget: float) -> Prediction | None:
+    """The fit's answer, or ``None`` where its law has no optimum."""
+    try:
+        return fit.predict(budget)
+    except InputError:
+        raise
+    except FlopsFitError:
+        return None
+
+
+def _cell(estimate: Estimate | None) -> str:
+    if estimate is None:
+        return "no optimum"
+    interval = "" if estimate.low is None else f" [{digits(estimate.low)}, {digits(estimate.high)}]"
+    return digits(estimate.value) + interval
+
+
+def _names(fits: Sequence[Fit]) -> list[str]:
+    """Fitters' names; numbered where one name comes twice."""
+    names = [fit.fitter for fit in fits]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
+    ]

@@ -1,0 +1,82 @@
+"""Fits side by side, and their contradictions in words."""
+
+import attrs
+import numpy as np
+import pytest
+
+from flops_fit_core.compare import compare, disagreements
+from flops_fit_core.data import Estimate, Fit
+from flops_fit_core.errors import InputError
+
+
+@attrs.frozen
+class PowerLaw:
+    """N = k·C^0.5, loss = e: a law that needs no library."""
+
+    def fit(self, runs, cost):
+        raise NotImplementedError
+
+    def optimum(self, params, cost, budget):
+        n = np.asarray(params["k"]) * budget**0.5
+        return n, cost.tokens(n, budget), np.asarray(params["e"]) + 0 * n
+
+
+def fit(name="one", k=0.1, e=2.0, spread=0.0, **options):
+    rng = np.random.default_rng(0)
+    draws = {}
+    if spread:
+        draws = {"k": k * np.exp(spread * rng.standard_normal(400)), "e": e * np.exp(spread * rng.standard_normal(400))}
+    params = {"k": Estimate(value=k), "e": Estimate(value=e)}
+    return Fit(fitter=name, params=params, draws=draws, largest_budget=1e20, law=PowerLaw(), **options)
+
+
+def test_answers_stand_side_by_side():
+    table = compare([fit(), fit("two", k=0.2)], budgets=[1e20, 1e22])
+    assert table.head == ("C", "quantity", "one", "two")
+    assert [row[:2] for row in table.rows[:3]] == [("1e20", "N_opt"), ("1e20", "D_opt"), ("1e20", "loss")]
+    assert table.data[0] == {"compute_budget": 1e20, "quantity": "N_opt", "one": 1e9, "two": 2e9}
+    assert "2.00000e9" in str(table)
+    assert len(compare([fit()]).rows) == 9
+    assert compare([fit(), fit()], [1e20]).head[2:] == ("one (1)", "one (2)")
+
+
+def test_intervals_stand_in_brackets():
+    cell = compare([fit(spread=0.1)], [1e20]).rows[0][2]
+    assert cell.startswith("1.00000e9 [")
+
+
+def test_intervals_that_do_not_overlap_are_a_diagnostic():
+    said = disagreements([fit(spread=0.05), fit("two", k=0.2, spread=0.05)], 1e20)
+    assert len(said) == 1
+    assert said[0].startswith("one and two disagree about N_opt at 1e20 FLOPs beyond their intervals: 1.00000e9 [")
+    assert "+100.0%" in said[0]
+    assert disagreements([fit(spread=0.05), fit("two", k=0.105, spread=0.05)], 1e20) == []
+
+
+def test_the_loss_is_judged_too():
+    said = disagreements([fit(spread=0.01), fit("two", e=2.5, spread=0.01)], 1e20)
+    assert len(said) == 1
+    assert "about loss" in said[0]
+
+
+def test_one_interval_is_enough_and_none_is_not():
+    assert len(disagreements([fit(spread=0.05), fit("two", k=0.2)], 1e20)) == 1
+    assert len(disagreements([fit(), fit("two", k=0.2, spread=0.05)], 1e20)) == 1
+    assert disagreements([fit(), fit("two", k=0.2)], 1e20) == []
+
+
+def test_a_law_without_an_optimum_is_shown_and_not_judged():
+    broken = fit("broken", k=float("nan"))
+    assert compare([fit(), broken], [1e20]).rows[0][3] == "no optimum"
+    assert disagreements([fit(spread=0.05), broken], 1e20) == []
+    assert disagreements([broken, fit(spread=0.05)], 1e20) == []
+
+
+def test_bad_input():
+    with pytest.raises(InputError, match="at least one fit"):
+        compare([])
+    with pytest.raises(InputError, match="-1"):
+        disagreements([fit(), fit()], -1)
+    with pytest.raises(InputError, match="largest budget"):
+        compare([attrs.evolve(fit(), largest_budget=None)])
+    assert disagreements([fit()], 1e20) == []
