@@ -149,13 +149,18 @@ class FrontierFitter:
         )
 
     def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:
-        def below(runs: Runs) -> tuple[holdout.Law]:
-            require_points(runs, len(COORDINATES), "the frontier law")
-            kept = self.keep(runs, find_outliers(runs, cost))
-            return (self.law(self.solve(kept, cost).params, cost),)
-
-        held = holdout.rolling(runs, below, judges=judges)
+        held = holdout.rolling(runs, lambda below: (self.law_of(below, cost),), judges=judges)
         return held[0] if held else ()
+
+    def law_of(self, runs: Runs, cost: CostModel) -> holdout.Law:
+        """Fit usable runs and hand out the law alone, as hold-out asks for it.
+
+        Raises:
+            FitError: too few runs, one budget, all N or all D equal.
+        """
+        require_points(runs, len(COORDINATES), "the frontier law")
+        kept = self.keep(runs, find_outliers(runs, cost))
+        return self.law(self.solve(kept, cost).params, cost)
 
     def law(self, params: Mapping[str, float], cost: CostModel) -> holdout.Law:
         """The fitted law as hold-out asks for it."""
