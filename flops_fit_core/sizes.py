@@ -167,13 +167,23 @@ class SizeSearch:
     def _grow(self) -> bool:
         """Accept a size of about twice the largest known one; False where there is none."""
         top = self._known[-1]
-        if self._real and top.n_params > REAL_LIMIT:
+        beyond = (top.size, 8 * top.size)
+        if beyond in self._empty or (self._real and top.n_params > REAL_LIMIT):
             return False
-        if not any(map(self._probe, self._candidates(top.size, 8 * top.size, 2 * top.size))):
-            return False
+        if not any(map(self._probe, self._candidates(*beyond, 2 * top.size))):
+            self._empty.add(beyond)
+            return self._halve(top.size, 2 * top.size)
         if self._known[-1].size > 2**12 * self._known[0].size and self._known[-1].n_params == self._known[0].n_params:
             raise PlanError(self._not_growing(self._known[0], self._known[-1]))
         return self._known[-1].size < 2**53
+
+    def _halve(self, taken: int, refused: int) -> bool:
+        """Close in on the largest size of a constructor that has one; whether any was accepted."""
+        start = taken
+        while refused - taken > self._step:
+            middle = (taken + refused) // (2 * self._step) * self._step
+            taken, refused = (middle, refused) if self._probe(middle) else (taken, middle)
+        return taken > start
 
     def _refine(self, below: Probed, above: Probed, target: float) -> bool:
         """Accept one more size between two known ones, near where N should meet the target."""

@@ -138,7 +138,7 @@ def _on_meta(workload: Workload, size: Any) -> Counted:
 def _on_fake(workload: Workload, size: Any) -> Counted:
     example = map_tensors(lambda tensor: tensor.cpu(), workload.example)
     log = logging.getLogger(FakeTensorMode.__module__)  # it logs the traceback of what it raises
-    with FakeTensorMode(allow_non_fake_inputs=True) as mode, _silent(log):
+    with FakeTensorMode(allow_non_fake_inputs=True) as mode, _silent(log), torch.device("cpu"):
         return _run(workload.build(size), map_tensors(mode.from_tensor, example), workload)
 
 
@@ -157,7 +157,8 @@ def _real(workload: Workload, size: Any) -> Any:
     n = n_params(build(workload, size)[0])
     if n > REAL_LIMIT:
         raise RuntimeError(f"N = {n} is too large to be run for real (limit {REAL_LIMIT})")
-    return workload.build(size)
+    with torch.device("cpu"):
+        return workload.build(size)
 
 
 _WAYS: dict[str, Callable[[Workload, Any], Counted]] = {

@@ -85,7 +85,11 @@ def test_powers_of_two_are_found_without_asking_for_every_size_between():
 
 
 def test_a_constructor_with_a_largest_size_gives_that_one():
-    assert search(depth, lambda size: size <= 24).nearest(1e12) == 24
+    found = search(depth, lambda size: size <= 2400)
+    assert found.nearest(1e12) == 2400
+    asked = len(found.asked)
+    assert found.nearest(2e12) == 2400
+    assert len(found.asked) == asked
 
 
 def test_sizes_down_to_one():
