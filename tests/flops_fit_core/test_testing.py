@@ -1,13 +1,10 @@
 """The contracts applied to every default plugin, and to stages that break them: a contract that cannot fail is none."""
 
-import attrs
-import numpy as np
 import pytest
 
 import flops_fit
 from flops_fit_core import testing
 from flops_fit_core.data import Workload
-from flops_fit_core.testing import known
 
 
 class TestIsoFlopPlanner(testing.PlannerContract):
