@@ -23,6 +23,9 @@ from flops_fit_isoflop.choose import choose, expected_optimum
 from flops_fit_isoflop.costs import Costs
 from flops_fit_isoflop.edges import losses, missing, of_budget
 
+#: Sizes that failed which an error names.
+_SHOWN = 6
+
 
 def _at_least(least: float, strictly: bool = False) -> Any:
     def check(_: Any, field: attrs.Attribute[Any], value: Any) -> None:
@@ -126,8 +129,9 @@ def _enough(counts: Sequence[FlopCount], costs: Costs, budget: float) -> None:
     if len(counts) >= MIN_SIZES:
         return
     failed = [skip for skip in costs.left_out() if skip.budget in (None, budget)]
-    reasons = "; ".join(f"size {skip.size}: {skip.reason}" for skip in failed[-8:])
-    more = f" (and {len(failed) - 8} more)" if len(failed) > 8 else ""
+    failed.sort(key=lambda skip: skip.budget is None)  # what this budget cannot pay for, then what the model refuses
+    reasons = "; ".join(f"size {skip.size}: {skip.reason}" for skip in failed[:_SHOWN])
+    more = f" (and {len(failed) - _SHOWN} more)" if len(failed) > _SHOWN else ""
     usable = ", ".join(str(count.size) for count in counts) or "none"
     raise PlanError(
         f"budget {si(budget)} has {len(counts)} usable sizes ({usable}); a minimum needs {MIN_SIZES} or more. "
