@@ -1,4 +1,4 @@
-"""Patches of ten photographs that come with scikit-image: "which photograph is this from?"
+"""Patches of ten photographs that come with scikit-image: which photograph is this from?
 
 In: nothing but the installed scikit-image; nothing is downloaded. Out: map-style data sets of
 ``(image, class)``, which travel to other processes as a few numbers and read the photographs there once.
