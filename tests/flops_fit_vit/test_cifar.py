@@ -4,9 +4,9 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from flops_fit_vit import Cifar10, vit
 
 from flops_fit_core.errors import FlopsFitError
+from flops_fit_vit import Cifar10, vit
 
 
 def png(image):

@@ -2,9 +2,9 @@ import math
 
 import pytest
 import torch
-from flops_fit_vit import ViT, class_loss
 
 from flops_fit_core.errors import FlopsFitError
+from flops_fit_vit import ViT, class_loss
 
 
 def hand_count(width, layers, patch_numbers, patches, classes, token):

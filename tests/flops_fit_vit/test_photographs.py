@@ -2,11 +2,11 @@ import pickle
 
 import pytest
 import torch
+
+from flops_fit_core.errors import FlopsFitError
 from flops_fit_vit import PhotographPatches
 from flops_fit_vit.photographs import PARTS, PHOTOGRAPHS, _places, photographs
 from flops_fit_vit.pixels import to_input
-
-from flops_fit_core.errors import FlopsFitError
 
 
 def columns_of(part, patches=2000):

@@ -3,12 +3,12 @@ import sys
 
 import pytest
 import torch
-from flops_fit_vit import vit
 
 from flops_fit_core.data import Workload
 from flops_fit_core.errors import FlopsFitError
 from flops_fit_core.probe import prepare
 from flops_fit_core.registry import Registry
+from flops_fit_vit import vit
 
 
 def test_default_is_photographs_by_width():
