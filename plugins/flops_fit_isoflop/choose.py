@@ -19,13 +19,13 @@ def expected_optimum(budget: float, tokens_per_param: float) -> float:
 
 
 def ladder(expected: float, k: int, ratio: float) -> list[float]:
-    """The `k` powers of `ratio` about `expected`.
+    """The `k` whole powers of `ratio` about `expected`.
 
     The rungs lie at the same N for every budget, so that budgets share sizes: one count serves several of them,
     a budget added later meets the sizes of the others, and sizes are compared across budgets.
     """
-    middle = round(math.log(expected) / math.log(ratio) - (k - 1) / 2 + (k - 1) // 2)
-    return [ratio ** (middle - (k - 1) // 2 + i) for i in range(k)]
+    lowest = round(math.log(expected) / math.log(ratio) - (k - 1) / 2)
+    return [ratio ** (lowest + i) for i in range(k)]
 
 
 def choose(costs: Costs, budget: float, expected: float, k: int, ratio: float) -> list[FlopCount]:
