@@ -103,10 +103,12 @@ def answer_text(result: Result) -> str:
     parts = [_title(result)]
     if result.fit is not None:
         parts.append(str(result.chinchilla_table()))
-    parts += [f"note: {text}" for text in _doubts(result)]
+        if len(result.fits) > 1 or result.fit.members:
+            parts.append(f"The fits side by side:\n\n{result.compare([max(result.plan.budgets)])}")
+    parts.append("\n".join(f"note: {text}" for text in _doubts(result)))
     if result.output_dir is not None:
-        parts.append(f"study in {result.output_dir}")
-    return "\n\n".join([parts[0], *parts[1:2], "\n".join(parts[2:])]).strip()
+        parts.append(f"Everything is in {result.output_dir}")
+    return "\n\n".join(filter(None, parts))
 
 
 def answer_html(result: Result) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flops_fit_core.compare import disagreements
 from flops_fit_core.data import Diagnostic, Fit, RunRecord, Runs
 from flops_fit_core.text import si
 
@@ -28,6 +29,7 @@ def diagnose(records: Sequence[RunRecord], runs: Runs, fits: Sequence[Fit], para
         *_short_runs(records),
         *_one_learning_rate(records, parametrization),
         *(Diagnostic(kind="fit", message=f"{fit.fitter}: {note}") for fit in fits for note in fit.notes),
+        *_disagreements(fits, runs),
     ]
 
 
@@ -40,6 +42,15 @@ def far_extrapolation(compute_budget: float, extrapolation: float) -> Diagnostic
         message=f"{si(compute_budget)} FLOPs is {extrapolation:.3g} times the largest budget that was trained; beyond {FAR:g} "
         "times the law's form is a guess: train a larger budget",
     )
+
+
+def _disagreements(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
+    """Fits that contradict each other at the largest budget, and members of an average that do."""
+    if not fits or runs.budget is None:
+        return []
+    budget = float(runs.budget.max())
+    said = disagreements(fits, budget) + disagreements(list(fits[0].members.values()), budget)
+    return [Diagnostic(kind="disagreement", message=text) for text in said]
 
 
 def _unfinished(records: Sequence[RunRecord]) -> list[Diagnostic]:

@@ -15,7 +15,7 @@ from flops_fit_core.study import refined  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.utils.data import TensorDataset  # noqa: E402
 
-BUDGETS = [4e5, 8e5, 1.6e6]
+BUDGETS = [1e6, 2e6, 4e6]
 
 
 class Student(nn.Module):
@@ -111,7 +111,7 @@ def test_classes_of_the_main_script_train_in_worker_processes_to_the_same_bits(r
             x = torch.randn(4096, 8, generator=generator)
             data = TensorDataset(x, torch.sin(x @ torch.randn(8, 4, generator=generator)).sum(1))
             result = flops_fit.find_optimal(
-                Student, "width", None, data, lambda outputs, targets: ((outputs - targets) ** 2).mean(), [4e5, 8e5],
+                Student, "width", None, data, lambda outputs, targets: ((outputs - targets) ** 2).mean(), [1e6, 2e6],
                 data_unit="samples", sizes=[2, 4, 8, 16, 32], fitter="surface", reporter=None,
                 trainer=flops_fit.trainer("accelerate", lr=1e-2, batch_size=16),
                 executor=flops_fit.executor("processes", slots=2),

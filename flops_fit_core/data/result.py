@@ -144,6 +144,16 @@ class Result:
 
         return chinchilla_table(self, self.plan.budgets if compute_budgets is None else compute_budgets)
 
+    def compare(self, compute_budgets: Sequence[float] | None = None) -> Table:
+        """Every fit, and the members of those that average several, side by side.
+
+        Args:
+            compute_budgets: FLOPs; ``None``: the largest budget, and ten and a hundred times that.
+        """
+        from flops_fit_core.compare import compare
+
+        return compare([each for fit in self.fits for each in (fit, *fit.members.values())], compute_budgets)
+
     def report(self, out_dir: str | Path | None = None, reporter: Any = None) -> Report:
         """Let a reporter (a name or an object; the study's own by default) write its files.
 

@@ -233,7 +233,9 @@ def test_lifecycle_hooks_see_every_run(tmp_path):
         seen.calls.append(("finish", len(result.records)))
 
     plugin = types.SimpleNamespace(
-        flops_fit_sweep_start=flops_fit_sweep_start, flops_fit_run_end=flops_fit_run_end, flops_fit_sweep_end=flops_fit_sweep_end
+        flops_fit_sweep_start=flops_fit_sweep_start,
+        flops_fit_run_end=flops_fit_run_end,
+        flops_fit_sweep_end=flops_fit_sweep_end,
     )
     result = sweep(tmp_path, plugins=[plugin])
     ends = [what for kind, what in seen.calls if kind == "end"]
