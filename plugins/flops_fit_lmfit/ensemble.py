@@ -113,7 +113,15 @@ class EnsembleFitter:
 
     def _members(self, runs: Runs, cost: CostModel, held: _Both) -> tuple[dict[str, Fit], list[str]]:
         """The members' fits by name, and what to say about them."""
-        surface = SurfaceFitter(delta="adaptive").fit(runs, cost)
+        surface = SurfaceFitter(
+            delta="adaptive",
+            outliers="keep",
+            bootstrap=self.bootstrap,
+            confidence=self.confidence,
+            seed=self.seed,
+            hold_out=False,
+            mix_schedules=True,
+        ).fit(runs, cost)
         notes = [note for note in surface.notes if note not in runs.notes]
         members = {"surface": surface}
         try:

@@ -107,10 +107,10 @@ def first_delta(delta: float | str) -> float:
     return float(delta)
 
 
-def robust_sigma(residuals: Floats) -> float:
-    """Standard deviation by the median absolute deviation, never below 1e-6."""
+def robust_sigma(residuals: Floats, least: float = SMALLEST_SIGMA) -> float:
+    """Standard deviation by the median absolute deviation, never below `least`."""
     spread = np.median(np.abs(residuals - np.median(residuals)))
-    return max(1.4826 * float(spread), SMALLEST_SIGMA)
+    return max(1.4826 * float(spread), least)
 
 
 def _best(problem: Objective, begin: Floats, weights: Floats) -> tuple[Floats, tuple[float, float, bool]]:
@@ -121,3 +121,30 @@ def _best(problem: Objective, begin: Floats, weights: Floats) -> tuple[Floats, t
     minima = minimise(problem, begin, weights)
     best = int(np.argmin(minima.value))
     return minima.theta[best], (float(minima.value[best]), float(minima.decrease[best]), bool(minima.converged[best]))
+
+
+def noise_scale(fit: AdditiveFit, stderr: ArrayLike) -> Floats | None:
+    """Factors of the residuals for runs whose losses have known standard errors; 1 for the usual run.
+
+    A run's variance is its own standard error squared, and what the scatter of the residuals holds beyond
+    the median one (training seeds, and what the law leaves out). Unknown standard errors are taken as
+    the median.
+
+    Args:
+        fit: a fit without them.
+        stderr: standard errors of the losses, shape (k,); NaN where unknown.
+
+    Returns:
+        shape (k,), or ``None`` where none is known.
+    """
+    own = np.array(stderr, dtype=np.float64).reshape(-1)
+    if fit.problem.is_log:
+        own = own / fit.problem.loss
+    known = np.isfinite(own) & (own > 0)
+    if not known.any():
+        return None
+    usual = float(np.median(own[known]))
+    own = np.where(known, own, usual)
+    sigma = robust_sigma(fit.problem.residuals(fit.theta[None])[0])
+    beyond = max(sigma**2 - usual**2, 0.0)
+    return np.asarray(np.sqrt((beyond + usual**2) / (beyond + own**2)))

@@ -1,6 +1,7 @@
 """Fitter ``surface``: the additive law L(N, D) = E + A/N^alpha + B/D^beta (Hoffmann et al. 2022, Approach 3).
 
-In: runs and a cost model. Out: a `Fit` at the global optimum of the objective.
+In: runs and a cost model. Out: a `Fit` at the global optimum of the objective, with bootstrap intervals,
+hold-out errors and what the runs cannot say.
 """
 
 from __future__ import annotations
@@ -9,45 +10,108 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
+import lmfit
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flops_fit_core.data import CostModel, Estimate, Fit, Runs
-from flops_fit_lmfit import additive
-from flops_fit_lmfit.solve import fit_additive
+from flops_fit_core.data import CostModel, Estimate, Excluded, Fit, Runs
+from flops_fit_core.errors import FitError
+from flops_fit_lmfit import additive, bootstrap, constrained, holdout, identify, polish
+from flops_fit_lmfit.objective import OBJECTIVES
+from flops_fit_lmfit.outliers import find_outliers
+from flops_fit_lmfit.solve import AdditiveFit, first_delta, fit_additive, noise_scale
+from flops_fit_lmfit.usable import require_points, usable_runs
 
 Floats = NDArray[np.float64]
 
 
 @attrs.frozen(kw_only=True)
 class SurfaceFitter:
-    """Fits the additive law by one robust or least-squares objective.
+    """Fits the additive law by one robust or least-squares objective, at its global optimum.
+
+    Runs count alike, so that a point trained with more seeds counts more. Where standard errors of the
+    losses are known, each residual is divided by its own standard deviation: the run's standard error and, in
+    quadrature, the scatter that the usual standard error leaves unexplained (so that runs with equal standard
+    errors are fitted as if none were known).
 
     Attributes:
-        objective: ``log_huber`` (Hoffmann's), ``log_mse``, ``lin_huber`` or ``lin_mse``.
+        objective: ``log_huber`` (Hoffmann's), ``log_mse``, ``lin_huber`` or ``lin_mse``; a sum over runs.
         delta: Huber's delta, or ``"adaptive"``: 1.345 robust standard deviations of the residuals.
+        outliers: ``"flag"`` names the runs that `flops_fit_lmfit.outliers` marks, ``"exclude"`` leaves them out,
+            ``"keep"`` looks for none.
+        bootstrap: resamples for the sampling intervals; 0 turns them off.
+        confidence: of the intervals.
+        seed: of the bootstrap.
+        params: lmfit's ``Parameters`` named E, A, B, alpha, beta: fixed, bounded or tied as the user likes;
+            those not named are free. With it, fit and refits run through lmfit.
+        hold_out: predict every budget from those below it.
+        min_flops: leave out runs below this compute.
+        exclude_undercooled: leave out runs that were too short for their schedule.
+        mix_schedules: fit runs of different learning-rate schedules together.
+        lmfit_result: on ``Fit.law``: lmfit's own ``MinimizerResult`` of that fit.
     """
 
-    objective: str = "log_huber"
-    delta: float | str = 1e-3
+    objective: str = attrs.field(default="log_huber", validator=attrs.validators.in_(OBJECTIVES))
+    delta: float | str = attrs.field(default=1e-3, validator=lambda _, __, delta: first_delta(delta) and None)
+    outliers: str = attrs.field(default="flag", validator=attrs.validators.in_(("flag", "exclude", "keep")))
+    bootstrap: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
+    confidence: float = attrs.field(default=0.90, validator=[attrs.validators.gt(0), attrs.validators.lt(1)])
+    seed: int = 0
+    params: lmfit.Parameters | None = attrs.field(
+        default=None, validator=lambda _, __, params: params is None or polish.check_params(params)
+    )
+    hold_out: bool = True
+    min_flops: float | None = None
+    exclude_undercooled: bool = False
+    mix_schedules: bool = False
+    lmfit_result: Any = attrs.field(default=None, init=False, eq=False, repr=False)
+
+    def settings(self) -> Mapping[str, Any]:
+        """What identifies the fitter: its options."""
+        options = {f.name: getattr(self, f.name) for f in attrs.fields(type(self)) if f.init}
+        return options | {"params": None if self.params is None else self.params.dumps()}
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
-        """Fit the law to the usable runs."""
-        runs = runs.where(runs.usable())
-        found = fit_additive(runs.n_params, runs.n_tokens, runs.loss, objective=self.objective, delta=self.delta)
-        values = found.params | {"lnA": np.log(found.params["A"]), "lnB": np.log(found.params["B"])}
-        values |= additive.exponents(values)
+        """Fit the law to the usable runs.
+
+        Raises:
+            FitError: fewer than five different points, one budget, all N or all D equal.
+        """
+        usable = usable_runs(
+            runs,
+            min_flops=self.min_flops,
+            exclude_undercooled=self.exclude_undercooled,
+            mix_schedules=self.mix_schedules,
+        )
+        runs = usable.runs
+        _require_law(runs)
+        marked, outliers = self._outliers(runs, cost)
+        kept = runs.where(~marked) if self.outliers == "exclude" else runs
+        _require_law(kept)
+        found, result = self._solve(kept)
+        unidentified, determined = identify.unidentified(found)
+        draws, about_draws = self._draws(found)
+        held = self._held(runs, cost, ~marked) if self.hold_out else ()
+        law = attrs.evolve(self)
+        object.__setattr__(law, "lmfit_result", result)
         return Fit(
             fitter="surface",
-            params={name: Estimate(value=float(value)) for name, value in values.items()},
+            params=self._estimates(found, draws),
             cost=cost,
+            confidence=self.confidence,
+            draws={name: draws[name] for name in additive.NAMES} if draws else {},
             objective=found.objective,
-            converged=found.converged,
+            converged=found.converged and determined,
             gradient_norm=found.gradient_norm,
-            n_used=len(runs),
-            largest_budget=float(np.max(cost.flops(runs.n_params, runs.n_tokens))),
+            n_used=len(kept),
+            excluded=(*usable.excluded, *outliers),
+            hold_out=holdout.summary(held),
+            model_error=holdout.model_error(held),
+            largest_budget=float(np.max(cost.flops(kept.n_params, kept.n_tokens))),
             formula=additive.FORMULA,
-            law=self,
+            notes=(*usable.notes, *unidentified, *identify.oddities(found), *about_draws),
+            details={"objective": self.objective, "delta": found.delta},
+            law=law,
         )
 
     def loss(self, params: Mapping[str, ArrayLike], n: ArrayLike, d: ArrayLike) -> Floats:
@@ -57,3 +121,88 @@ class SurfaceFitter:
     def optimum(self, params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
         """N, D and loss at the compute optimum; vectorised over arrays of parameter draws."""
         return additive.optimum(params, cost, budget)
+
+    def _outliers(self, runs: Runs, cost: CostModel) -> tuple[NDArray[np.bool_], tuple[Excluded, ...]]:
+        if self.outliers == "keep":
+            return np.zeros(len(runs), dtype=bool), ()
+        outliers = find_outliers(runs, cost)
+        return outliers.mask, outliers.excluded(runs, used=self.outliers == "flag")
+
+    def _free(self, runs: Runs) -> AdditiveFit:
+        """The fit with all parameters free."""
+        n, d, loss = runs.n_params, runs.n_tokens, runs.loss
+        free = fit_additive(n, d, loss, objective=self.objective, delta=self.delta)
+        if runs.loss_stderr is None:
+            return free
+        scale = noise_scale(free, runs.loss_stderr)
+        return fit_additive(n, d, loss, objective=self.objective, delta=self.delta, scale=scale)
+
+    def _solve(self, runs: Runs) -> tuple[AdditiveFit, Any]:
+        """The fit and lmfit's result: the same point, unless the user's own parameters bind."""
+        free = self._free(runs)
+        if self.params is not None:
+            return constrained.fit(free, self.params)
+        result = polish.polish(free.problem, [free.theta])
+        if result.objective < free.objective * (1 - 1e-9):
+            raise FitError(
+                f"lmfit found an objective of {result.objective:.9g} below the fit's {free.objective:.9g}: "
+                "the fit is not at its optimum; please report these runs"
+            )
+        return free, result
+
+    def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:
+        def below(runs: Runs) -> tuple[holdout.Law]:
+            _require_law(runs)
+            marked, _ = (
+                self._outliers(runs, cost) if self.outliers == "exclude" else (np.zeros(len(runs), dtype=bool), ())
+            )
+            kept = runs.where(~marked)
+            params = (self._free(kept) if self.params is None else self._solve(kept)[0]).params
+            return (
+                holdout.Law(
+                    loss=lambda n, d: additive.loss(params, n, d), optimum=lambda c: additive.optimum(params, cost, c)
+                ),
+            )
+
+        held = holdout.rolling(runs, below, judges=judges)
+        return held[0] if held else ()
+
+    def _draws(self, found: AdditiveFit) -> tuple[dict[str, Floats], tuple[str, ...]]:
+        """The bootstrap's parameters by name, and what to say about them."""
+        if self.bootstrap == 0:
+            return {}, ()
+        k = len(found.problem.loss)
+        if k < bootstrap.FEWEST_RUNS:
+            return {}, (f"no sampling interval: {k} runs are too few to resample, {bootstrap.FEWEST_RUNS} are needed",)
+        if self.params is not None:
+            theta, short = constrained.refit(found, self.params, draws=self.bootstrap, seed=self.seed), 0
+        else:
+            refits = bootstrap.refit(found.problem, found.theta, draws=self.bootstrap, seed=self.seed)
+            theta, short = refits.theta, int((~refits.converged).sum())
+        notes = (f"{short} of {self.bootstrap} bootstrap refits did not converge fully",) if short else ()
+        return found.problem.params(theta), notes
+
+    def _estimates(self, found: AdditiveFit, draws: Mapping[str, Floats]) -> dict[str, Estimate]:
+        values = {name: float(value) for name, value in found.problem.params(found.theta).items()}
+        values |= {name: float(value) for name, value in additive.exponents(values).items()}
+        drawn = {**draws, **additive.exponents(draws)} if draws else {}
+        return {name: _estimate(value, drawn.get(name), self.confidence) for name, value in values.items()}
+
+
+def _require_law(runs: Runs) -> None:
+    """Refuse runs from which the law cannot be fitted, saying which parameters they leave open."""
+    if len(runs) > 1 and np.ptp(np.log(runs.n_tokens)) < 1e-9:
+        raise FitError(
+            f"B and beta are not identified: all {len(runs)} usable runs have D = {runs.n_tokens[0]:g}, so that B/D^beta "
+            "cannot be told from E; the additive law needs runs of different amounts of data"
+        )
+    require_points(runs, len(additive.NAMES), "the additive law")
+
+
+def _estimate(value: float, draws: Floats | None, confidence: float) -> Estimate:
+    """A value with its percentile interval over the draws."""
+    if draws is None:
+        return Estimate(value=value)
+    tail = (1.0 - confidence) / 2.0
+    low, high = np.quantile(draws, [tail, 1.0 - tail])
+    return Estimate(value=value, low=float(low), high=float(high), stderr=float(np.std(draws, ddof=1)))
