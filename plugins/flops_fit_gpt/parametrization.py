@@ -67,6 +67,7 @@ class Matrix(nn.Module):
         self.weight = nn.Parameter(torch.randn(shape) * (scales.std * (1.0 if unit else gain)))
         self.multiplier = scales.forward * (gain if unit else 1.0)
         self.lr_scale = scales.lr
+        self.decay_scale = scales.forward
         self.is_table = kind == "embedding"
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -80,17 +81,20 @@ class Matrix(nn.Module):
 def adamw(model: nn.Module, lr: float, betas: tuple[float, float], weight_decay: float) -> torch.optim.AdamW:
     """AdamW in which every `Matrix` learns at ``lr`` times its own factor.
 
-    Weight decay is independent of those factors (Blake et al. 2024, section 2): each step shrinks
-    every weight by ``lr * weight_decay``.
+    Weight decay is that of AdamW on the weights as they are used, multiplier included, so that one
+    value means the same in both parametrizations; look-up tables have none.
     """
-    scales = {module.weight: module.lr_scale for module in model.modules() if isinstance(module, Matrix)}
-    groups: dict[float, list[nn.Parameter]] = defaultdict(list)
+    scales: dict[nn.Parameter, tuple[float, float]] = {}
+    for module in model.modules():
+        if isinstance(module, Matrix):
+            scales[module.weight] = (module.lr_scale, 0.0 if module.is_table else module.decay_scale)
+    groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
     for weight, scale in scales.items():
         groups[scale].append(weight)
     return torch.optim.AdamW(
         [
-            {"params": params, "lr": lr * scale, "weight_decay": weight_decay / scale}
-            for scale, params in groups.items()
+            {"params": weights, "lr": lr * faster, "weight_decay": weight_decay * decay}
+            for (faster, decay), weights in groups.items()
         ],
         betas=betas,
         fused=True,
