@@ -58,7 +58,7 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
 
     Returns:
         Runs labelled by their line; without a column ``budget``, budgets are recovered from C
-        (`flops_fit_core.clusters.cluster_budgets`), as `Runs.notes` tells.
+        (`flops_fit_core.clusters.cluster_budgets`) where it groups, as `Runs.notes` tells.
 
     Raises:
         InputError: no such file, no such column (with the nearest name), or rows that cannot be used (missing,
@@ -243,8 +243,11 @@ def _budgets(values: dict[str, Any]) -> tuple[str, ...]:
     if not unknown.any():
         return ()
     clusters = cluster_budgets(values["flops"][unknown])
+    if not clusters.grouped():
+        values["budget"] = budget if len(stated) else None
+        return (f"C does not group into budgets ({len(clusters.clusters)} values of C): these are no IsoFLOP slices",)
     budget[unknown] = clusters.budget
-    if clusters.doubts and clusters.grouped():
+    if clusters.doubts:
         warnings.warn(f"{clusters}. State budgets in a column 'budget' if this is wrong", UserWarning, stacklevel=3)
     return (str(clusters),)
 

@@ -83,7 +83,7 @@ class EnvelopeFitter:
         if len(curves) >= 2:
             table = _along_curves(usable.runs, curves, self.points)
         else:
-            budget, notes = budgets_of(usable.runs)
+            budget, notes = budgets_of(usable.runs, bands=False)
             cost, more = cost_of_budgets(usable.runs, budget, cost)
             notes, table = (*notes, *more), _final_points(usable.runs, budget)
         inside = table.inside()

@@ -98,7 +98,7 @@ class IsoFlopFitter:
             mix_schedules=self.mix_schedules,
         )
         runs = usable.runs
-        budget, notes = budgets_of(runs)
+        budget, notes = budgets_of(runs, bands=False)
         cost, cost_notes = cost_of_budgets(runs, budget, cost)
         outliers = find_outliers(runs, cost)
         left_out = outliers.mask & (self.outliers == "exclude")
@@ -177,7 +177,7 @@ def _frontier(runs: Runs, left_out: NDArray[np.bool_]) -> tuple[list[BudgetSlice
     Raises:
         FitError: fewer than two budgets have a usable minimum.
     """
-    groups = budget_slices(runs, budgets_of(runs)[0], left_out)
+    groups = budget_slices(runs, budgets_of(runs, bands=False)[0], left_out)
     used = [group for group in groups if not group.reason]
     if len(used) < 2:
         raise FitError(_too_few(groups, len(runs)))

@@ -132,23 +132,40 @@ def require_points(runs: Runs, parameters: int, law: str) -> None:
         )
 
 
-def budgets_of(runs: Runs) -> tuple[NDArray[np.float64], tuple[str, ...]]:
+def budgets_of(runs: Runs, *, bands: bool = True) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """The compute budget of every run, and how it is known.
 
     Budgets that the table states are taken as they are; the others are recovered by clustering C
-    (`flops_fit_core.clusters.cluster_budgets`).
+    (`flops_fit_core.clusters.cluster_budgets`). Where C does not cluster, the runs are no IsoFLOP sweep.
+
+    Args:
+        runs: usable runs.
+        bands: where C does not cluster, divide it into bands a factor of two wide, which are good enough to
+            hold runs out by; else leave the many small clusters.
 
     Returns:
-        Budgets in FLOPs, shape (n,), equal within a group; notes on the clusters, empty where all were stated.
+        Budgets in FLOPs, shape (n,), equal within a group; notes on the groups, empty where all were stated.
     """
     stated = np.full(len(runs), np.nan) if runs.budget is None else runs.budget
     known = np.isfinite(stated) & (stated > 0)
     if known.all():
         return _merge_rounding(stated), ()
-    clusters = cluster_budgets(flops_of(runs)[~known])
+    flops = flops_of(runs)[~known]
+    clusters = cluster_budgets(flops)
     budget = np.array(stated)
-    budget[~known] = clusters.budget
-    return _merge_rounding(budget), (str(clusters),)
+    if clusters.grouped() or not bands:
+        budget[~known], note = clusters.budget, str(clusters)
+    else:
+        budget[~known] = _bands(flops)
+        note = "C does not group into budgets: runs were held out by bands of C a factor of two wide"
+    return _merge_rounding(budget), (note,)
+
+
+def _bands(flops: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Each run's band of C, a factor of two wide, by its geometric mean."""
+    band = np.floor(np.log2(flops.max() / flops)).astype(int)
+    log_c = np.bincount(band, np.log(flops)) / np.maximum(np.bincount(band), 1)
+    return np.asarray(np.exp(log_c[band]))
 
 
 def _merge_rounding(budget: NDArray[np.float64]) -> NDArray[np.float64]:

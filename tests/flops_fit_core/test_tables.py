@@ -198,8 +198,9 @@ def test_budgets_near_each_other_are_neither_merged_nor_split_in_silence(table):
 
 
 def test_stated_budgets_are_kept_and_missing_ones_found(table):
-    runs = read_runs(table("n_params,n_tokens,loss,budget\n1e6,1e8,3,6.1e14\n2e6,5e7,3,\n2e6,5e8,3,\n"))
-    assert runs.budget == pytest.approx([6.1e14, 6.1e14, 6e15])
+    missing = "".join(f"{n}e6,{1e9 / n!r},3,\n" for n in (2, 3, 4))
+    runs = read_runs(table("n_params,n_tokens,loss,budget\n1e6,1e8,3,6.1e14\n2e6,5e7,3,\n" + missing))
+    assert runs.budget == pytest.approx([6.1e14, 6.1e14, 6e15, 6e15, 6e15])
 
 
 def test_cluster_budgets_at_its_edges():
@@ -302,4 +303,6 @@ def test_runs_without_budgets_are_read_without_a_warning():
         pytest.skip("the published data is not there")
     runs = read_runs(path, columns={"n_params": "Model Size", "flops": "Training FLOP"})
     assert len(runs) == 245
+    assert runs.budget is None
+    assert any("does not group into budgets" in note for note in runs.notes)
     assert runs.n_tokens == pytest.approx(runs.flops / (6 * runs.n_params))

@@ -87,10 +87,21 @@ def test_budgets_stated_recovered_or_both():
     stated, notes = budgets_of(runs(budget=[1e15, 1e15 * (1 + 1e-12), 2e15]))
     assert stated.tolist() == [1e15, 1e15, 2e15]
     assert notes == ()
-    recovered, notes = budgets_of(runs(flops=[1e15, 1.01e15, 2e15]))
-    assert recovered[0] == recovered[1] != recovered[2]
+    recovered, notes = budgets_of(runs(loss=[3.0] * 6, flops=[1e15, 1.01e15, 1.005e15, 2e15, 2e15, 2e15]))
+    assert len(set(recovered[:3])) == len(set(recovered[3:])) == 1
     assert "2 budgets recovered from C" in notes[0]
-    partly, _ = budgets_of(runs(flops=[1e15, 1e16, 1e17], budget=[1e15, np.nan, np.nan]))
+    partly, _ = budgets_of(runs(flops=[1e15, 1e16, 1e17], budget=[1e15, np.nan, np.nan]), bands=False)
     assert partly == pytest.approx([1e15, 1e16, 1e17])
     none, _ = budgets_of(Runs.empty())
     assert len(none) == 0
+
+
+def test_runs_that_do_not_group_are_held_out_by_bands():
+    c = np.logspace(15, 18, 60)
+    table = runs(loss=[3.0] * 60, flops=c)
+    bands, notes = budgets_of(table)
+    assert len(set(bands)) == 10
+    assert np.all(np.abs(np.log2(bands / c)) < 1)
+    assert np.all(np.diff(bands) >= 0)
+    assert "does not group" in notes[0]
+    assert len(set(budgets_of(table, bands=False)[0])) == 60
