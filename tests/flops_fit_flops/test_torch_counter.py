@@ -37,7 +37,7 @@ def workload(model_cls, example, loss_fn=F.cross_entropy, units=None, **model_kw
 
 
 def images():
-    return torch.rand(BATCH, 1, 28, 28), torch.randint(0, 10, (BATCH,))
+    return torch.rand(BATCH, 1, 28, 28), torch.randint(0, 8, (BATCH,))
 
 
 def text_workload(model_cls, **model_kwargs):
