@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from flops_fit_core.data import CostModel, Excluded, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.text import si
-from flops_fit_lmfit import trend
+from flops_fit_lmfit import holdout, trend
 from flops_fit_lmfit.budget_cost import cost_of_budgets
+from flops_fit_lmfit.holdout import Held, Law
 from flops_fit_lmfit.trend import Laws
 from flops_fit_lmfit.usable import budgets_of, usable_runs
 
@@ -49,6 +50,7 @@ class EnvelopeFitter:
     Attributes:
         points: values of C along the curves.
         use_curves: ``False`` takes final points even where there are curves.
+        hold_out: predict every budget from those below it, where there are enough.
         bootstrap: resamples of whole runs for the intervals; 0 turns them off.
         confidence: of the intervals.
         seed: of the bootstrap.
@@ -59,6 +61,7 @@ class EnvelopeFitter:
 
     points: int = attrs.field(default=50, validator=attrs.validators.ge(3))
     use_curves: bool = True
+    hold_out: bool = True
     bootstrap: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
     confidence: float = attrs.field(default=0.90, validator=[attrs.validators.gt(0), attrs.validators.lt(1)])
     seed: int = 0
@@ -78,25 +81,11 @@ class EnvelopeFitter:
             exclude_undercooled=self.exclude_undercooled,
             mix_schedules=self.mix_schedules,
         )
-        curves = _curves(usable.runs, cost) if self.use_curves else []
-        notes: tuple[str, ...] = ()
-        if len(curves) >= 2:
-            table = _along_curves(usable.runs, curves, self.points)
-        else:
-            budget, notes = budgets_of(usable.runs, bands=False)
-            cost, more = cost_of_budgets(usable.runs, budget, cost)
-            notes, table = (*notes, *more), _final_points(usable.runs, budget)
-        inside = table.inside()
-        if inside.sum() < 2:
-            raise FitError(
-                f"envelope: {len(usable.runs)} usable runs give {inside.sum()} values of C at which the lowest loss is at "
-                "neither the smallest nor the largest model; two are needed (three to judge the trend): add sizes and budgets"
-            )
-        n, loss = (np.asarray(v) for v in table.best(np.ones((1, len(table.n)), dtype=bool)))
-        optima = np.log(n[0, inside]), np.log(cost.tokens(n[0], table.c))[inside], loss[0, inside]
-        none = np.zeros(int(inside.sum()))
-        laws = Laws.fit(np.log(table.c[inside]), optima, (none, none))
+        runs = usable.runs
+        table, cost, notes = self._table(runs, cost)
+        inside, optima, laws = _frontier(table, cost)
         draws, draw_notes = self._draws(table, inside, laws, cost)
+        held = self._held(runs, cost) if self.hold_out else ()
         columns = {"c": table.c[inside], "n": np.exp(optima[0]), "d": np.exp(optima[1]), "loss": optima[2]}
         return Fit(
             fitter="envelope",
@@ -109,6 +98,8 @@ class EnvelopeFitter:
             gradient_norm=laws.loss.gradient_norm,
             n_used=len(table.n),
             excluded=(*usable.excluded, *table.excluded(inside)),
+            hold_out=holdout.summary(held),
+            model_error=holdout.model_error(held),
             largest_budget=float(table.c[inside].max()),
             formula=trend.FORMULA,
             notes=(*usable.notes, *notes, *laws.notes(), *draw_notes),
@@ -119,6 +110,25 @@ class EnvelopeFitter:
     def optimum(self, params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
         """N, D and loss at the compute optimum; vectorised over arrays of parameter draws."""
         return trend.optimum(params, cost, budget)
+
+    def _table(self, runs: Runs, cost: CostModel) -> tuple[_Table, CostModel, tuple[str, ...]]:
+        """Losses of the runs at values of C, the cost model of these, and how the budgets are known."""
+        curves = _curves(runs, cost) if self.use_curves else []
+        if len(curves) >= 2:
+            return _along_curves(runs, curves, self.points), cost, ()
+        budget, notes = budgets_of(runs, bands=False)
+        cost, more = cost_of_budgets(runs, budget, cost)
+        return _final_points(runs, budget), cost, (*notes, *more)
+
+    def _held(self, runs: Runs, cost: CostModel) -> tuple[Held, ...]:
+        """Every budget predicted from those below it."""
+
+        def fit_laws(below: Runs) -> list[Law]:
+            params = _frontier(self._table(below, cost)[0], cost)[2].params
+            return [Law(loss=None, optimum=lambda budget: trend.optimum(params, cost, budget))]
+
+        held = holdout.rolling(runs, fit_laws)
+        return held[0] if held else ()
 
     def _draws(
         self, table: _Table, inside: NDArray[np.bool_], laws: Laws, cost: CostModel
@@ -186,6 +196,24 @@ class _Table:
         return (
             Excluded(run=f"{(~inside).sum()} of {len(inside)} points, C from {si(low)} to {si(high)}", reason=reason),
         )
+
+
+def _frontier(table: _Table, cost: CostModel) -> tuple[NDArray[np.bool_], tuple[Floats, Floats, Floats], Laws]:
+    """Which points are away from the edge; ln N, ln D and loss there; the laws through them.
+
+    Raises:
+        FitError: there are fewer than two.
+    """
+    inside = table.inside()
+    if inside.sum() < 2:
+        raise FitError(
+            f"envelope: {len(table.n)} usable runs give {inside.sum()} values of C at which the lowest loss is at "
+            "neither the smallest nor the largest model; two are needed (three to judge the trend): add sizes and budgets"
+        )
+    n, loss = (values[0, inside] for values in table.best(np.ones((1, len(table.n)), dtype=bool)))
+    c, none = table.c[inside], np.zeros(int(inside.sum()))
+    optima = np.log(n), np.log(cost.tokens(n, c)), loss
+    return inside, optima, Laws.fit(np.log(c), optima, (none, none))
 
 
 def _final_points(runs: Runs, budget: Floats) -> _Table:
