@@ -18,10 +18,19 @@ import attrs
 import torch
 import torch.distributed as dist
 from accelerate import PartialState
+from accelerate.utils import parse_flag_from_env
 
 from flops_fit_core.errors import TrainingError
 
 T = TypeVar("T")
+
+#: Where launchers say how many processes they started.
+WORLD_SIZES = frozenset({"WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"})
+
+_REMEDY = (
+    "on CPU start them with ACCELERATE_USE_CPU=true torchrun --nproc_per_node N script.py "
+    "(accelerate launch --cpu starts one)"
+)
 
 
 @attrs.frozen
@@ -71,13 +80,13 @@ def process_team() -> ProcessTeam:
     Raises:
         TrainingError: fewer of them run than were asked for.
     """
-    asked = int(os.environ.get("WORLD_SIZE", "1"))
+    asked = max(int(os.environ.get(name, "1")) for name in WORLD_SIZES)
     if asked <= 1:
+        # accelerate launch --cpu sets these two for several processes, and then starts one
+        if {"MASTER_ADDR", "ACCELERATE_USE_CPU"} <= os.environ.keys() and not WORLD_SIZES & os.environ.keys():
+            raise TrainingError(f"several processes were asked for and one was started: {_REMEDY}")
         return ProcessTeam()
-    state = PartialState()
+    state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     if state.num_processes != asked:
-        raise TrainingError(
-            f"{asked} processes were asked for (WORLD_SIZE) and {state.num_processes} train together: on CPU start them "
-            "with ACCELERATE_USE_CPU=true torchrun --nproc_per_node … (accelerate launch --cpu starts one only)"
-        )
+        raise TrainingError(f"{asked} processes were asked for and {state.num_processes} train together: {_REMEDY}")
     return ProcessTeam(state.process_index, state.num_processes, dist.new_group(backend="gloo"))

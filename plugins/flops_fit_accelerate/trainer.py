@@ -18,6 +18,7 @@ if "torch" not in sys.modules:  # idle threads then sleep, and leave the cores t
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from flops_fit_accelerate.check import check_workload
+from flops_fit_accelerate.failure import together
 from flops_fit_accelerate.recipe import PerRun
 from flops_fit_accelerate.rules import kaplan_lr
 from flops_fit_accelerate.schedule import COOLDOWNS, SCHEDULES
@@ -148,6 +149,8 @@ class AccelerateTrainer:
         shared = len(group) > 1 or trunk.folder.exists()
         with locked(trunk.folder.with_suffix(".lock")) if shared and self.team.rank == 0 else nullcontext():
             for run in group:
-                yield train_run(self, run, workload, workspace, trunk if shared else None)
+                with together(self.team, workspace.run_dir(run)):
+                    record = train_run(self, run, workload, workspace, trunk if shared else None)
+                yield record
             if shared and self.team.rank == 0:
                 trunk.remove()
