@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.data.runs import Runs
 from flops_fit_core.errors import CountError, FitError, InputError
+from flops_fit_core.text import si
 
 if TYPE_CHECKING:
     from flops_fit_core.stages import Fitter
@@ -31,9 +32,11 @@ class Estimate:
 
     Attributes:
         value: the estimate.
-        low, high: the interval; for predictions it holds sampling and model error together.
+        low: lower end of the interval; for predictions it holds sampling and model error together.
+        high: upper end.
         stderr: standard deviation of the bootstrap draws.
-        sampling_low, sampling_high: for predictions, the part that comes of sampling alone.
+        sampling_low: for predictions, lower end of the part that comes of sampling alone.
+        sampling_high: its upper end.
     """
 
     value: float
@@ -45,6 +48,15 @@ class Estimate:
 
     def __float__(self) -> float:
         return self.value
+
+    def __str__(self) -> str:
+        text = si(self.value, 5)
+        if self.low is not None and self.high is not None:
+            text += f" ({si(self.low)} to {si(self.high)}"
+            if self.sampling_low is not None and self.sampling_high is not None:
+                text += f"; by sampling alone {si(self.sampling_low)} to {si(self.sampling_high)}"
+            text += ")"
+        return text
 
 
 def _array(values: ArrayLike) -> Floats:
@@ -182,6 +194,15 @@ class Prediction:
     def tokens_per_param(self) -> float:
         """D / N at the optimum."""
         return self.n_tokens.value / self.n_params.value
+
+    def __str__(self) -> str:
+        lines = [f"C = {si(self.compute_budget)} FLOPs, {self.extrapolation:.3g} times the largest budget that was fitted"]
+        for symbol, estimate in (("N", self.n_params), ("D", self.n_tokens), ("loss", self.loss)):
+            lines.append(f"{symbol:>6} = {estimate}")
+        lines.append(f"{'D/N':>6} = {self.tokens_per_param:.4g}")
+        if self.size is not None:
+            lines.append(f"{'size':>6} = {self.size}, the nearest that the model takes")
+        return "\n".join([*lines, *([f"note: {self.warning}"] if self.warning else [])])
 
 
 def _tuples(value: Any) -> Any:
