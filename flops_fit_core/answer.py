@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from flops_fit_core.data import Estimate, Fit, Prediction, Report, Result, Table
-from flops_fit_core.diagnostics import far_extrapolation
 from flops_fit_core.errors import InputError
 from flops_fit_core.text import si
 
@@ -57,7 +56,12 @@ def chinchilla_table(result: Result, compute_budgets: Sequence[float]) -> Table:
         cells += [si(p.n_tokens.value), f"{p.tokens_per_param:.4g}", f"{p.loss.value:.4f}"]
         cells += [_interval(p.loss, digits=4)] if intervals else []
         rows.append((*cells, "—" if p.size is None else str(p.size)))
-    return Table(head=(*head, "nearest size"), rows=tuple(rows), data=tuple(_numbers(p) for p in predictions))
+    return Table(
+        head=(*head, "nearest size"),
+        rows=tuple(rows),
+        data=tuple(_numbers(p) for p in predictions),
+        notes=tuple(p.warning for p in predictions if p.warning),
+    )
 
 
 def _interval(estimate: Estimate, digits: int = 3) -> str:
@@ -126,9 +130,3 @@ def _title(result: Result) -> str:
 
 def _doubts(result: Result) -> Iterable[str]:
     return [str(diagnostic) for diagnostic in result.diagnostics]
-
-
-def farthest(result: Result, budgets: Sequence[float]) -> list[str]:
-    """Warnings of predictions too far beyond what was trained."""
-    found = (far_extrapolation(budget, result.predict(budget).extrapolation) for budget in budgets)
-    return [str(diagnostic) for diagnostic in found if diagnostic is not None]

@@ -61,17 +61,20 @@ class Table:
         head: column titles.
         rows: cells as text.
         data: the numbers behind them, one mapping a row.
+        notes: what to doubt about single rows.
     """
 
     head: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
     data: tuple[Mapping[str, Any], ...] = attrs.field(default=(), repr=False)
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return markdown_table(self.head, self.rows)
+        return "\n".join([markdown_table(self.head, self.rows), *(f"\nnote: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
-        return html_table(self.head, self.rows)
+        notes = "".join(f"<p>{note}</p>" for note in self.notes)
+        return html_table(self.head, self.rows) + notes
 
     def to_pandas(self) -> Any:
         """The numbers as a ``pandas.DataFrame`` (needs pandas)."""
