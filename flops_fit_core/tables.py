@@ -217,7 +217,8 @@ def _refuse(rows: Rows, faults: Mapping[str, str], bad_rows: str) -> tuple[str, 
     text = f"{rows.source}: {len(faults)} of {len(rows.places)} rows cannot be used: {listed}{more}"
     if bad_rows == "error":
         raise InputError(
-            f"{text}. Correct them, give diverged runs a column 'status', or leave them all out with bad_rows='drop'"
+            f"{text}. Correct them, give diverged runs a column 'status', or leave them all out: "
+            "Runs.from_csv(..., bad_rows='drop')"
         )
     return (text,)
 

@@ -176,11 +176,11 @@ class Runs:
         )
 
     @classmethod
-    def from_csv(cls, path: Any, columns: Mapping[str, str] | None = None) -> Runs:
+    def from_csv(cls, path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: str = "error") -> Runs:
         """Read a table of anybody's: see `flops_fit_core.tables.read_runs`."""
         from flops_fit_core.tables import read_runs
 
-        return read_runs(path, columns)
+        return read_runs(path, columns, bad_rows=bad_rows)
 
     def to_csv(self, path: str | Path) -> None:
         """Write the table as CSV that `from_csv` reads back exactly; curves and notes are left out."""
@@ -190,6 +190,8 @@ class Runs:
 
     def non_embedding(self) -> Runs:
         """The table with N counted without look-up tables, to fit under that convention.
+
+        C stays as it was counted: ``flop_counter="measured"`` fits with it, ``"6nd"`` with six times the new N.
 
         Raises:
             InputError: some usable run does not say how many parameters it has without them.

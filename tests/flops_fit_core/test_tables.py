@@ -133,7 +133,7 @@ def test_bad_rows_are_named_by_line(table, row, reason):
         read_runs(path)
     assert f"line 5: {reason}" in str(error.value)
     assert "1 of 3 rows" in str(error.value)
-    dropped = read_runs(path, bad_rows="drop")
+    dropped = Runs.from_csv(path, bad_rows="drop")
     assert len(dropped) == 2
     assert any(f"line 5: {reason}" in note for note in dropped.notes)
 

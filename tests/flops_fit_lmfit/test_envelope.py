@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from flops_fit_core import testing
 from flops_fit_core.data import CostModel, CurvePoint, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_lmfit.envelope import EnvelopeFitter
@@ -114,3 +115,12 @@ def test_few_runs_give_no_interval_and_seeds_decide_the_draws():
 def test_it_survives_json():
     found = EnvelopeFitter(bootstrap=30).fit(grid(), CostModel.six_nd())
     assert Fit.from_dict(json.loads(json.dumps(found.to_dict(), allow_nan=False))) == found
+
+
+class TestContract(testing.FitterContract):
+    name = "envelope"
+    tolerance = 0.5  # N_opt is always a size that was trained
+    loss_tolerance = 0.02
+
+    def make_fitter(self):
+        return EnvelopeFitter(bootstrap=100, use_curves=False)

@@ -216,6 +216,18 @@ def test_order_of_rows_and_units_change_nothing_but_the_units():
     assert other["E"] == pytest.approx(base["E"] * 2, rel=1e-6)
 
 
+def test_either_parameter_count_convention():
+    """Embeddings weigh more in small models, so the exponent is larger without them (Porian et al. 2024)."""
+    law = {**CHINCHILLA, "alpha": 0.3, "beta": 0.3}
+    body = sweep(law=law, budgets=np.logspace(16, 19, 4))
+    runs = changed(body, n_params=body.n_params + 5e3 * np.sqrt(body.n_params), n_params_non_embedding=body.n_params)
+    cost = CostModel.from_runs(runs)
+    everything, body_only = fit(runs, cost, bootstrap=0), fit(runs.non_embedding(), bootstrap=0)
+    assert body_only.values["a"] == pytest.approx(0.5, abs=1e-6)
+    assert everything.values["a"] < 0.47
+    assert any("non-embedding" in note for note in body_only.notes)
+
+
 def test_it_survives_json_and_details_are_as_documented():
     found = fit(sweep(noise=0.003), bootstrap=50)
     text = json.dumps(found.to_dict(), allow_nan=False)
