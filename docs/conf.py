@@ -20,8 +20,10 @@ exclude_patterns = ["_build"]
 default_role = "code"
 
 autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented_params"
+autodoc_type_aliases = {"Floats": "numpy.ndarray", "ArrayLike": "ArrayLike"}
 autodoc_member_order = "bysource"
-autodoc_class_signature = "separated"
+autodoc_class_signature = "mixed"
 napoleon_google_docstring = True
 napoleon_use_ivar = True
 

@@ -63,10 +63,13 @@ def find_optimal(
             and the best of each cell is fitted.
         data_unit: what D counts, where it cannot be told from the data.
         workload: a `Workload`, or the name of one, in place of `model_cls` to `loss_fn`.
-        planner, flop_counter, trainer, fitter, reporter, executor: names, or objects with the
-            methods of `flops_fit_core.stages`; `fitter` also a sequence, whose first gives the
-            answer; ``flop_counter`` also a callable ``(model, batch) -> FLOPs``; ``reporter=None``
-            writes no figures.
+        planner: chooses sizes; this and every stage below is a name, or an object with the methods of its
+            Protocol in `flops_fit_core.stages`.
+        flop_counter: counts FLOPs; also a callable ``(model, batch) -> FLOPs``.
+        trainer: trains the runs.
+        fitter: fits the law; also a sequence of fitters, whose first gives the answer.
+        reporter: writes figures; ``None`` writes none.
+        executor: where runs train.
         output_dir: the study's folder; one folder, one study.
         resume: go on with the study in `output_dir`; finished runs are never trained again.
         train: ``False``: return the `Plan`, with nothing trained or written.

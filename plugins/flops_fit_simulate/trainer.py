@@ -40,8 +40,10 @@ class SimulateTrainer:
 
     Attributes:
         E: irreducible loss, nats per unit of data.
-        A, alpha: the part of the loss that parameters reduce.
-        B, beta: the part of the loss that data reduce.
+        A: the part of the loss that parameters reduce, at N = 1.
+        alpha: its exponent.
+        B: the part of the loss that data reduce, at D = 1.
+        beta: its exponent.
         noise: standard deviation of ln(loss); each (size, D, seed) has its own fixed draw.
     """
 
