@@ -11,6 +11,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 import flops_fit
+from flops_fit_core.probe import prepare
 from flops_fit_core.store import Workspace
 from flops_fit_core.training import train_group
 
@@ -43,7 +44,7 @@ def sweep() -> dict[str, list[flops_fit.RunRecord]]:
     executor = flops_fit.executor("processes")
     futures = {}
     for name, rates in RATES.items():
-        workload = flops_fit.workload("gpt", parametrization=name, seq_len=SEQUENCE)
+        workload, _ = prepare(flops_fit.workload("gpt", parametrization=name, seq_len=SEQUENCE), BATCH)
         workspace = Workspace(FOLDER / name)
         runs = planned(workload, rates)
         futures[name] = [executor.submit(train_group, trainer, [run], workload, workspace) for run in runs]

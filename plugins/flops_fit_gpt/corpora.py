@@ -17,8 +17,8 @@ import attrs
 
 from flops_fit_core.errors import InputError, PluginImportError
 
-HELD_OUT_SHARE = 20
-"""One document in so many is held out, where the corpus has no held-out split of its own."""
+HELD_OUT_SHARE = 10
+"""One document in so many is held out where the corpus has no held-out split of its own."""
 
 NOT_THE_LIBRARY = {"test", "tests", "idle_test", "site-packages", "dist-packages", "__pycache__"}
 
@@ -89,7 +89,7 @@ class TinyStoriesCorpus:
 
     A folder holds ``.parquet`` files with a column ``text``, or ``.txt`` files whose stories end
     with a line ``<|endoftext|>``. Files with "valid" in their name (and the hub's validation split)
-    are held out; without any, every twentieth story by its hash is.
+    are held out; without any, one story in ten by its hash is.
 
     Attributes:
         path: the local folder; ``None``: download `hub_name`.

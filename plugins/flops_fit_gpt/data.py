@@ -69,8 +69,3 @@ class TokenSequences(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_map": None}
-
-
-def count_targets(batch: tuple[torch.Tensor, torch.Tensor]) -> int:
-    """Units of data in a batch: targets that are not padding."""
-    return int((batch[1] != IGNORED).sum())

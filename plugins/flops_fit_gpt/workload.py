@@ -9,9 +9,10 @@ from pathlib import Path
 
 from flops_fit_core.data import Workload
 from flops_fit_core.errors import InputError, nearest
+from flops_fit_core.probe import TokenUnits
 from flops_fit_gpt.cache import default_folder, token_cache
 from flops_fit_gpt.corpora import Corpus, StdlibCorpus, TinyStoriesCorpus
-from flops_fit_gpt.data import TokenSequences, count_targets
+from flops_fit_gpt.data import TokenSequences
 from flops_fit_gpt.model import GPT, next_token_loss
 from flops_fit_gpt.parametrization import adamw
 
@@ -71,7 +72,7 @@ def gpt(
         eval_dataset=TokenSequences(cache, "held_out", seq_len, at_most=eval_tokens // seq_len),
         loss_fn=next_token_loss,
         data_unit="tokens",
-        units=count_targets,
+        units=TokenUnits(),
         optimizer=adamw,
         parametrization=parametrization,
         fingerprint=cache.fingerprint,

@@ -50,7 +50,7 @@ def test_without_a_held_out_file_stories_are_held_out_by_their_text(text):
 def test_copies_of_a_document_are_on_the_same_side():
     sides = [held_out(f"document {i}") for i in range(4000)]
     assert sides == [held_out(f"document {i}") for i in range(4000)]
-    assert 150 < sum(sides) < 250  # one in twenty
+    assert 330 < sum(sides) < 470  # one in ten
 
 
 def test_identity_changes_with_the_files(text):
@@ -96,7 +96,7 @@ def test_stdlib_is_the_interpreters_own_text():
     texts = {document for document, _ in rows}
     assert Path(textwrap.__file__).read_text() in texts
     assert sum(map(len, texts)) > 5e6
-    assert 0.01 < sum(len(d) for d, out in rows if out) / sum(len(d) for d, _ in rows) < 0.1
+    assert 0.02 < sum(len(d) for d, out in rows if out) / sum(len(d) for d, _ in rows) < 0.2
 
 
 def test_stdlib_leaves_tests_and_packages_out(tmp_path):
