@@ -129,7 +129,14 @@ def _panel(
     if symbol is not None:
         _note(axes, _exponent(first, name, symbol))
     elif "E" in first.fit.params:
-        _note(axes, f"irreducible loss E = {first.fit.params['E'].value:.4g}", right=True)
+        _note(axes, _irreducible(first), right=True)
+
+
+def _irreducible(line: _Line) -> str:
+    """E in words; one that fell to its bound of 0 is no measurement of it."""
+    value = line.fit.params["E"].value
+    lowest = min(prediction.loss.value for prediction in line.predictions)
+    return f"irreducible loss E = {value:.4g}" if value > 1e-6 * lowest else "irreducible loss E not identified (0)"
 
 
 def _ratio_panel(axes: Axes, unit: str, lines: Sequence[_Line], optima: _Optima, sweep: Sweep) -> None:
