@@ -12,7 +12,8 @@ import torch
 
 from flops_fit_accelerate import rng
 from flops_fit_accelerate.data import Share, n_samples, narrow
-from flops_fit_accelerate.recipe import recipe_of
+from flops_fit_accelerate.optimizers import make_optimizer
+from flops_fit_accelerate.recipe import Recipe, recipe_of
 from flops_fit_accelerate.setup import open_sources
 from flops_fit_core import calls
 from flops_fit_core.data import Run, Workload
@@ -40,7 +41,8 @@ def check_workload(trainer: AccelerateTrainer, workload: Workload, runs: Sequenc
     largest = max(recipe.batch_size for recipe in recipes)
     with rng.kept():
         batch = _first_batch(trainer, workload, largest)
-        _try_smallest(workload, min(runs, key=lambda run: run.n_params), narrow(batch, 0, min(2, n_samples(batch))))
+        run, recipe = min(zip(runs, recipes, strict=True), key=lambda pair: pair[0].n_params)
+        _try_smallest(workload, run, recipe, narrow(batch, 0, min(2, n_samples(batch))))
 
 
 def _first_batch(trainer: AccelerateTrainer, workload: Workload, batch_size: int) -> Any:
@@ -62,8 +64,8 @@ def _first_batch(trainer: AccelerateTrainer, workload: Workload, batch_size: int
     return batch
 
 
-def _try_smallest(workload: Workload, run: Run, batch: Any) -> None:
-    """Build the model, compute a loss and its gradient."""
+def _try_smallest(workload: Workload, run: Run, recipe: Recipe, batch: Any) -> None:
+    """Build model and optimizer, compute a loss and its gradient."""
     rng.seed_all(run.seed)
     model = workload.build(run.size)
     if not isinstance(model, torch.nn.Module):
@@ -75,6 +77,7 @@ def _try_smallest(workload: Workload, run: Run, batch: Any) -> None:
         loss = calls.loss_of(model, batch, workload.loss_fn)
         calls.require_gradient(loss)
         loss.backward()
+        make_optimizer(model, recipe, workload)
     except FlopsFitError:
         raise
     except Exception as error:

@@ -84,6 +84,7 @@ class Session:
             losses = {name: self._measure(name) for name in self.setup.held_out}
             seconds = time.perf_counter() - start
             self._require_finite(losses)
+            self.setup.tracker.final({name: found.loss for name, found in losses.items()}, job.at.tokens)
         except DivergedError as error:
             message = str(error)
         record = self._record(message, losses, 0.0 if message else seconds)

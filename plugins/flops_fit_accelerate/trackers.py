@@ -6,6 +6,7 @@ seen; wandb, trackio and others go the same way and were not.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -53,12 +54,15 @@ class Tracker:
         if seconds > 0:
             rate = point.n_tokens / seconds
             values |= {"tokens_per_second": rate, "flops_per_second": rate * self.run.flops_per_token}
-        self.log({name: value for name, value in values.items() if value is not None}, point.n_tokens)
+        self.accelerator.log({name: value for name, value in values.items() if value is not None}, step=point.n_tokens)
 
-    def log(self, values: dict[str, float], n_tokens: int) -> None:
-        """Report any numbers after `n_tokens` units of data."""
-        if self.accelerator.log_with:
-            self.accelerator.log(values, step=n_tokens)
+    def final(self, losses: Mapping[str, float], n_tokens: int) -> None:
+        """Report the held-out losses at the end, by name; the first is the loss of the run."""
+        if not self.accelerator.log_with:
+            return
+        first, *others = losses.items()
+        values = {"eval_loss": first[1]} | {f"eval_loss/{name}": loss for name, loss in others}
+        self.accelerator.log(values, step=n_tokens)
 
     def end(self) -> None:
         """Close the tracked run."""
