@@ -1,8 +1,8 @@
 """Does the best learning rate move with width? Under the standard parametrization yes, under u-µP hardly.
 
-    python examples/05_mup_lr_sweep.py                     # about half an hour on two cores; stops and goes on
+    python examples/05_mup_lr_sweep.py                     # about ten minutes on two cores; goes on where it was stopped
 
-Four widths, eight rates, two parametrizations, the same text and number of steps for all. This also shows how to use
+Four widths, seven rates, two parametrizations, the same text and number of steps for all. This also shows how to use
 the stages by themselves for an experiment that is not an IsoFLOP sweep: make `Run` values, hand them to an executor.
 """
 
@@ -17,10 +17,10 @@ from flops_fit_core.training import train_group
 
 WIDTHS = (32, 64, 128, 256)
 RATES = {
-    "standard": [2.0**power for power in range(-11, -3)],
-    "u-mup": [2.0**power for power in range(-5, 3)],
+    "standard": [2.0**power for power in range(-10, -3)],
+    "u-mup": [2.0**power for power in range(-4, 3)],
 }
-BATCH, SEQUENCE, STEPS = 8, 64, 300
+BATCH, SEQUENCE, STEPS = 8, 64, 200
 FOLDER = Path("outputs/mup_lr_sweep")
 
 

@@ -6,6 +6,7 @@ In: a corpus, a tokenizer and the model's fixed shape. Out: a `Workload` whose s
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from flops_fit_core.data import Workload
 from flops_fit_core.errors import InputError, nearest
@@ -50,7 +51,7 @@ def gpt(
     Raises:
         InputError: a value that makes no model or no data.
     """
-    shape = {
+    shape: dict[str, Any] = {
         "n_layers": n_layers,
         "head_dim": head_dim,
         "tie_weights": tie_weights,
