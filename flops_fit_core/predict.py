@@ -80,8 +80,9 @@ def checked_budget(budget: Any) -> float:
 
 def _optimum(law: Fitter, params: Any, fit: Fit, budget: float) -> tuple[Any, Any, Any]:
     """N, D = C / cost(N), loss; a fitter that fits D_opt by itself still answers within the budget."""
-    n, _, loss = law.optimum(params, fit.cost, budget)
-    return n, fit.cost.tokens(n, budget), loss
+    with np.errstate(all="ignore"):  # a draw may have no optimum: its infinities are left out
+        n, _, loss = law.optimum(params, fit.cost, budget)
+        return n, fit.cost.tokens(n, budget), loss
 
 
 def _estimate(value: Any, draws: Any, half_width: float, confidence: float) -> Estimate:

@@ -21,7 +21,7 @@ from flops_fit_lmfit import additive, frontier_law, holdout
 from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.holdout import Held
 from flops_fit_lmfit.outliers import find_outliers
-from flops_fit_lmfit.solve import fit_additive
+from flops_fit_lmfit.solve import fit_additive, noise_scale
 from flops_fit_lmfit.surface import SurfaceFitter
 from flops_fit_lmfit.usable import require_points, usable_runs
 
@@ -147,10 +147,10 @@ class EnsembleFitter:
 
         def below(runs: Runs) -> tuple[holdout.Law, holdout.Law]:
             require_points(runs, len(frontier_law.NAMES), "the frontier law")
-            start = fit_additive(runs.n_params, runs.n_tokens, runs.loss, delta="adaptive").params
+            start = _additive(runs)
             kept = frontier.keep(runs, find_outliers(runs, cost, additive=start))
             if len(kept) < len(runs):
-                start = fit_additive(kept.n_params, kept.n_tokens, kept.loss, delta="adaptive").params
+                start = _additive(kept)
             surface = holdout.Law(
                 loss=lambda n, d: additive.loss(start, n, d), optimum=lambda c: additive.optimum(start, cost, c)
             )
@@ -202,12 +202,22 @@ class EnsembleFitter:
         loss = self.loss(params, n, cost.tokens(n, budget), cost)
         if "E" in params:
             drawn = additive.optimum(params, cost, budget)
-            with np.errstate(invalid="ignore", over="ignore"):
-                n, loss = n * (drawn[0] / at[0]), loss * (drawn[2] / at[2])
+            moved = n * (drawn[0] / at[0])
+            n = np.where(np.isfinite(moved) & (moved > 0), moved, np.nan)  # a draw may have no optimum
+            loss = loss * (drawn[2] / at[2])
         return n, cost.tokens(n, budget), loss
 
 
 _Both = tuple[tuple[Held, ...], tuple[Held, ...]]
+
+
+def _additive(runs: Runs) -> dict[str, float]:
+    """The additive member's parameters, as `SurfaceFitter` finds them."""
+    columns = (runs.n_params, runs.n_tokens, runs.loss)
+    found = fit_additive(*columns, delta="adaptive")
+    if runs.loss_stderr is not None:
+        found = fit_additive(*columns, delta="adaptive", scale=noise_scale(found, runs.loss_stderr))
+    return found.params
 
 
 def _part(params: Mapping[str, Any], prefix: str) -> dict[str, Any]:

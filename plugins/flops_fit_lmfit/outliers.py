@@ -6,8 +6,8 @@ they are left out of a fit or only named is the caller's choice.
 The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) to every run, all with one weight
 and the priors at their plain strength (weights that grow with C, or strong priors, bend the law away from
 clean runs of the small budgets, which then look bad); mark the runs whose ln L lies more than five robust
-sigmas (1.4826 × MAD) above it, at most 30 % of a budget, the worst first. Only high losses are marked: a
-run can fail to learn, none learns too well. The frontier law judges, because runs that bend away from the
+sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 % of a budget, the worst
+first. Only high losses are marked: a run can fail to learn, none learns too well. The frontier law judges, because runs that bend away from the
 additive law show an error of that law and not of theirs. Sigma is at least 1e-6, so that data without noise
 lose nothing.
 """
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from flops_fit_core.data import CostModel, Excluded, Runs
 from flops_fit_lmfit.frontier_solve import solve
-from flops_fit_lmfit.solve import fit_additive, robust_sigma
+from flops_fit_lmfit.solve import fit_additive
 from flops_fit_lmfit.usable import budgets_of
 
 Floats = NDArray[np.float64]
@@ -83,9 +83,8 @@ def find_outliers(
     n, d, loss = runs.n_params, runs.n_tokens, runs.loss
     start = fit_additive(n, d, loss, delta="adaptive").params if additive is None else additive
     law = solve(n, cost.flops(n, d), loss, start, prior_strength=1.0, weight_power=0.0)
-    sigma = robust_sigma(law.residuals)
-    mask = mark(-law.residuals, sigma, budgets_of(runs)[0], threshold=threshold, most=most)
-    return Outliers(mask=mask, excess=-law.residuals, sigma=sigma)
+    mask = mark(-law.residuals, law.sigma, budgets_of(runs)[0], threshold=threshold, most=most)
+    return Outliers(mask=mask, excess=-law.residuals, sigma=law.sigma)
 
 
 def mark(

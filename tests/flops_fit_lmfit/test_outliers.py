@@ -1,0 +1,83 @@
+"""The outlier rule: bad runs are caught, good ones stay, whatever the law and the noise."""
+
+import numpy as np
+import pytest
+
+from flops_fit_core.data import Runs
+from flops_fit_lmfit import additive
+from flops_fit_lmfit.ensemble import EnsembleFitter
+from flops_fit_lmfit.outliers import find_outliers, mark
+from known_laws import ADDITIVE, SIX_ND, additive_sweep, frontier_sweep
+
+
+def sweeps(**options):
+    for law in ADDITIVE.values():
+        yield additive_sweep(law, **options)
+    yield frontier_sweep(**options)
+
+
+def test_data_without_noise_lose_nothing():
+    for runs, _ in sweeps():
+        assert not find_outliers(runs, SIX_ND).mask.any()
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.01])
+def test_clean_runs_stay_and_bad_ones_go(noise):
+    caught = bad = 0
+    for seed in range(5):
+        for (clean, _), (runs, diverged) in zip(
+            sweeps(noise=noise, seed=seed), sweeps(noise=noise, seed=seed, diverged=0.1), strict=True
+        ):
+            assert not find_outliers(clean, SIX_ND).mask.any()
+            mask = find_outliers(runs, SIX_ND).mask
+            assert not mask[~diverged].any()
+            caught, bad = caught + mask.sum(), bad + diverged.sum()
+    assert bad > 40
+    assert caught / bad > 0.85
+
+
+def test_only_high_losses_and_at_most_three_in_ten_of_a_budget():
+    budget = np.repeat([1.0, 2.0], 10)
+    excess = np.zeros(20)
+    excess[:5] = [0.06, 0.1, 0.2, 0.09, 0.3]
+    excess[10:15] = -0.5
+    excess[15] = 0.051
+    mask = mark(excess, 0.01, budget)
+    assert np.flatnonzero(mask).tolist() == [1, 2, 4, 15]
+
+
+def test_names_each_run_with_its_reason():
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.005)
+    loss = runs.loss.copy()
+    loss[10] *= 1.2
+    labels = tuple(f"run-{i}" for i in range(len(runs)))
+    spoilt = Runs(n_params=runs.n_params, n_tokens=runs.n_tokens, loss=loss, budget=runs.budget, label=labels)
+    (found,) = find_outliers(spoilt, SIX_ND).excluded(spoilt, used=False)
+    assert found.run == "run-10"
+    assert "robust sigmas" in found.reason
+    assert "outlier: loss 19" in found.reason  # 20 % above, less this run's noise
+    assert not found.used
+
+
+def test_too_few_runs_to_judge():
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], budgets=3, sizes=3)
+    loss = runs.loss.copy()
+    loss[4] *= 2
+    spoilt = Runs(n_params=runs.n_params, n_tokens=runs.n_tokens, loss=loss, budget=runs.budget)
+    assert not find_outliers(spoilt, SIX_ND).mask.any()
+
+
+@pytest.mark.slow
+def test_ten_percent_diverged_runs_cost_little():
+    law = ADDITIVE["chinchilla"]
+    budget = 1e22
+    truth = np.log(float(additive.optimum(law, SIX_ND, budget)[0]))
+    errors = []
+    for seed in range(60):
+        fits = [
+            EnsembleFitter(bootstrap=0).fit(additive_sweep(law, noise=0.01, seed=seed, diverged=share)[0], SIX_ND)
+            for share in (0.0, 0.1)
+        ]
+        errors.append([np.log(fit.predict(budget).n_params.value) - truth for fit in fits])
+    clean, spoilt = np.sqrt(np.mean(np.square(errors), axis=0))
+    assert spoilt < 1.2 * clean
