@@ -68,6 +68,9 @@ class IsoFlopFitter:
             seven runs drawn with replacement has lost its ends too often (intervals up to three times too
             wide; measured). Each run's residual is freed of its leverage, all budgets share one pool, and
             the minima get the scatter about the power law that this noise does not explain.
+            Coverage at nominal 90 %, of the noise-free fit's a, N_opt and loss at 100 times the top budget: 88 to
+            95 % (five budgets of five to nine sizes, noise 0.3 and 1 %, 0 to 10 % outliers; 150 replicates,
+            standard error 2.5 %). The parabola's bias is not in the interval.
         hold_out: predict every budget from those below it, where there are enough.
         confidence: of the intervals.
         seed: of the bootstrap.
