@@ -14,6 +14,7 @@ from typing import Any
 
 import attrs
 import numpy as np
+from platformdirs import user_cache_path
 
 from flops_fit_core.errors import InputError
 from flops_fit_core.store import locked
@@ -55,8 +56,6 @@ class TokenCache:
 
 def default_folder() -> Path:
     """``flops-fit`` in the user's cache folder."""
-    from platformdirs import user_cache_path
-
     return user_cache_path("flops-fit") / "tokens"
 
 

@@ -57,6 +57,20 @@ def test_options_reach_the_model(folder):
     assert max(int(workload.dataset[i][0].max()) for i in range(len(workload.dataset))) < 300
 
 
+def test_tinystories_from_a_local_folder(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    stories = [f"Once there was a dog called {i}. It ran and ran and found {i} bones." for i in range(50)]
+    pq.write_table(pa.table({"text": stories[:40]}), tmp_path / "train.parquet")
+    pq.write_table(pa.table({"text": stories[40:]}), tmp_path / "validation.parquet")
+    workload = gpt("tinystories", corpus_path=tmp_path, vocab_size=280, seq_len=16, cache_dir=tmp_path / "cache")
+    assert workload.dataset.n_tokens < sum(map(len, stories[:40])) / 1.5  # byte pairs, not bytes
+    assert len(workload.eval_dataset) == -(-(workload.eval_dataset.n_tokens - 1) // 16)
+    inputs, targets = workload.dataset[0]
+    assert torch.isfinite(workload.loss_fn(workload.build(16)(inputs[None]), targets[None]).detach())
+
+
 def test_a_corpus_may_be_an_object(folder):
     named = gpt(corpus_path=folder, cache_dir=folder / "cache")
     assert gpt(StdlibCorpus(folder), cache_dir=folder / "cache").fingerprint == named.fingerprint
