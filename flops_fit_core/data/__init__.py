@@ -1,10 +1,11 @@
 """The values that flow between stages: frozen attrs classes, printable, saved as JSON.
 
 One module a noun: `workload` (what to train), `plan` (what will be trained), `runs` (what came of
-it), `fit` (the law), `result` (the study).
+it), `cost` (C of N and D), `fit` (the law), `result` (the study).
 """
 
-from flops_fit_core.data.fit import CostModel, Estimate, Excluded, Fit, ModelError, Prediction
+from flops_fit_core.data.cost import CostModel
+from flops_fit_core.data.fit import Estimate, Excluded, Fit, ModelError, Prediction
 from flops_fit_core.data.plan import FlopCount, Plan, PlanRequest, Run, Skipped
 from flops_fit_core.data.result import Diagnostic, Report, Result, Table
 from flops_fit_core.data.runs import CurvePoint, RunRecord, Runs

@@ -164,5 +164,7 @@ class Plan:
             where = "" if skip.budget is None else f" at {si(skip.budget)}"
             lines.append(f"left out: size {skip.size}{where}: {skip.reason}")
         if len(refused) > _SHOWN:
-            lines.append(f"left out: {len(refused) - _SHOWN} more sizes that the model does not take (`skipped` has them all)")
+            lines.append(
+                f"left out: {len(refused) - _SHOWN} more sizes that the model does not take (`skipped` has them all)"
+            )
         return "\n".join(lines)

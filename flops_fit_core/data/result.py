@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from flops_fit_core.data.fit import CostModel, Fit, Prediction
+from flops_fit_core.data.cost import CostModel
+from flops_fit_core.data.fit import Fit, Prediction
 from flops_fit_core.data.plan import Plan
 from flops_fit_core.data.runs import RunRecord, Runs
 from flops_fit_core.errors import FitError

@@ -154,11 +154,11 @@ def plan_sweep(
     return plan
 
 
-def read_runs(path: Any, columns: Mapping[str, str] | None = None) -> Runs:
+def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: str = "error") -> Runs:
     """Read anybody's runs: see `flops_fit_core.tables.read_runs`."""
     from flops_fit_core.tables import read_runs
 
-    return read_runs(path, columns)
+    return read_runs(path, columns, bad_rows=bad_rows)
 
 
 def fit(runs: Runs, fitter: Any = "ensemble", flop_counter: str | CostModel = "6nd") -> Any:
