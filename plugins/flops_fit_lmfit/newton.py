@@ -120,17 +120,15 @@ def _step(g: Floats, h: Floats, metric: Floats, damping: Floats, e: Floats) -> t
 
 def _solve(matrix: Floats, right: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Solve many symmetric 5×5 systems by elimination, and tell which matrices are positive definite."""
-    a, x = matrix.transpose(1, 2, 0).copy(), right.T.copy()
-    size = len(x)
-    smallest = 1e-13 * np.einsum("iim->im", a).copy()
-    good = np.ones(x.shape[1], dtype=bool)
+    size = matrix.shape[1]
+    table = np.empty((size, size + 1, len(matrix)))
+    table[:, :size], table[:, size] = matrix.transpose(1, 2, 0), right.T
+    smallest = 1e-13 * np.trace(matrix, axis1=1, axis2=2)
+    good = np.ones(len(matrix), dtype=bool)
     with np.errstate(all="ignore"):
         for j in range(size):
-            good &= a[j, j] > smallest[j]
-            factor = a[j + 1 :, j] / a[j, j]
-            a[j + 1 :, j + 1 :] -= factor[:, None] * a[j, j + 1 :]
-            x[j + 1 :] -= factor * x[j]
-        for j in reversed(range(size)):
-            x[j] -= np.einsum("im,im->m", a[j, j + 1 :], x[j + 1 :])
-            x[j] /= a[j, j]
-    return x.T, good
+            good &= table[j, j] > smallest
+            row = table[j, j + 1 :] / table[j, j]
+            table[:, j + 1 :] -= table[:, j, None] * row
+            table[j, j + 1 :] = row
+    return table[:, size].T, good

@@ -14,15 +14,25 @@ from flops_fit_lmfit.objective import Objective
 
 Floats = NDArray[np.float64]
 
-GRID = np.geomspace(0.02, 2.0, 10)
+GRID = np.geomspace(0.02, 2.0, 8)
+FEW_RUNS = 120
 _CELLS = np.arange(len(GRID) ** 2).reshape(len(GRID), -1)
-_QUARTERS = [half.reshape(-1) for rows in np.array_split(_CELLS, 2) for half in np.array_split(rows, 2, axis=1)]
+
+
+def _blocks(parts: int) -> list[NDArray[np.intp]]:
+    """The grid's cells in `parts` by `parts` blocks."""
+    rows = np.array_split(_CELLS, parts)
+    return [block.reshape(-1) for row in rows for block in np.array_split(row, parts, axis=1)]
+
+
+_QUARTERS, _SIXTEENTHS = _blocks(2), _blocks(4)
 _SUPPORTS = tuple(np.array(s) for s in ([0, 1, 2], [0, 1], [0, 2], [1, 2], [0], [1], [2]))
 
 
 def starts(objective: Objective, weights: Floats) -> Floats:
-    """Coordinates (4, 5): the best of each quarter of the grid, the lowest first.
+    """Coordinates (4 or 16, 5): the best of each block of the grid, the lowest first.
 
+    Few runs leave more local minima, and make each start cheaper: they get more of them.
     Robust objectives are approached by a few rounds of iteratively reweighted least squares.
     """
     size = len(GRID)
@@ -37,13 +47,14 @@ def starts(objective: Objective, weights: Floats) -> Floats:
     for _ in range(3 if objective.is_huber else 1):
         linear = _nonnegative(columns, reweighted, objective.loss)
         if objective.is_huber:
-            r = np.abs((np.einsum("mj,mjk->mk", linear, columns) - objective.loss) * inverse)
+            r = np.abs(((linear[:, None] @ columns)[:, 0] - objective.loss) * inverse)
             reweighted = base / np.maximum(r, max(objective.delta, 0.1 * float(r.mean(axis=1).min())))
     scale = objective.center[2]
     terms = np.log(np.maximum(linear[:, 1:], 1e-9 * scale))
     theta = np.column_stack([linear[:, 0] / scale, terms, np.repeat(GRID, size), np.tile(GRID, size)])
     value = objective.value(theta, weights)
-    best = [quarter[np.argmin(value[quarter])] for quarter in _QUARTERS]
+    blocks = _SIXTEENTHS if len(objective.loss) <= FEW_RUNS else _QUARTERS
+    best = [block[np.argmin(value[block])] for block in blocks]
     return theta[sorted(best, key=lambda cell: value[cell])]
 
 
