@@ -91,7 +91,7 @@ class Identifier:
         return identity | {"state": {k: self(v, f"{what}.{k}", depth + 1) for k, v in sorted(state.items())}}
 
     def data(self, dataset: Any, what: str) -> Any:
-        """A data set: class, length and a fixed sample of at most 16 items (or its own ``fingerprint``)."""
+        """A data set: class, length, a fixed sample of at most 16 items, and its own ``fingerprint`` if it has one."""
         if dataset is None:
             return None
         if isinstance(dataset, Mapping):
@@ -100,8 +100,9 @@ class Identifier:
             "class": f"{type(dataset).__module__}.{type(dataset).__qualname__}".removeprefix("__main__.")
         }
         own = getattr(dataset, "fingerprint", None)
-        if isinstance(own, str):
-            return identity | {"fingerprint": own}
+        known = isinstance(own, str)
+        if known:
+            identity["fingerprint"] = own
         if _is_loader(dataset):
             identity |= {"batch_size": dataset.batch_size, "dataset": self.data(dataset.dataset, what)}
             return identity | {
@@ -112,23 +113,26 @@ class Identifier:
         try:
             first, second = (_digest(json.dumps([_item(item) for item in _sample(dataset)])) for _ in range(2))
         except Exception as error:
-            self.unknown.append(f"a sample of {what} cannot be read ({error}): class and length identify it")
+            if not known:
+                self.unknown.append(f"a sample of {what} cannot be read ({error}): class and length identify it")
             return identity
-        if first != second:
+        if first == second:
+            return identity | {"sample": first}
+        if not known:
             self.unknown.append(f"{what} gives other items each time it is read: class and length identify it")
-            return identity
-        return identity | {"sample": first}
+        return identity
 
 
 def identify_workload(workload: Workload, identify: Identifier) -> dict[str, Any]:
     """The parts of a workload that make a study what it is, by name."""
-    data = workload.fingerprint or identify.data(workload.dataset, "dataset")
+    data = identify.data(workload.dataset, "dataset")
     held_out = identify.data(workload.eval_dataset, "eval_dataset")
     return {
         "model": identify(workload.model_cls, "model_cls"),
         "model size parameter": workload.size_param,
         "model arguments": identify(dict(workload.model_kwargs), "model_kwargs"),
         "data set": data,
+        "data fingerprint": workload.fingerprint,
         "held-out data set": held_out,
         "loss": identify(workload.loss_fn, "loss_fn"),
         "data unit": workload.data_unit,
@@ -223,7 +227,9 @@ def _lambda(function: types.FunctionType) -> str:
     """The lambda alone, whatever else stands on its lines."""
     lines, _ = inspect.findsource(function)
     start = function.__code__.co_firstlineno
-    found = [node for node in ast.walk(ast.parse("".join(lines))) if isinstance(node, ast.Lambda) and node.lineno == start]
+    found = [
+        node for node in ast.walk(ast.parse("".join(lines))) if isinstance(node, ast.Lambda) and node.lineno == start
+    ]
     sources = [ast.unparse(node) for node in found]
     if len(sources) > 1:  # several on one line: the one that compiles to the same code
         sources = [source for source in sources if _compiled(source) == _code_key(function.__code__)] or sources

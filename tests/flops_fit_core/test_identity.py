@@ -8,7 +8,8 @@ import attrs
 import numpy as np
 import pytest
 
-from flops_fit_core.identity import Identifier, differences, fingerprint, settings_of
+import flops_fit
+from flops_fit_core.identity import Identifier, differences, fingerprint, identify_workload, settings_of
 
 SCALE = 2.0
 
@@ -89,6 +90,18 @@ def test_data_is_identified_by_a_sample_and_by_its_length():
     assert whole == Identifier().data(Data(list(range(100))), "dataset")
     assert whole != Identifier().data(Data(list(range(99))), "dataset")
     assert whole != Identifier().data(Data(list(range(1, 101))), "dataset")
+
+
+def test_a_fingerprint_comes_beside_length_and_sample_not_in_their_place():
+    class Named(Data):
+        fingerprint = "corpus 7"
+
+    assert Identifier().data(Named([1, 2]), "dataset") == Identifier().data(Named([1, 2]), "dataset")
+    assert Identifier().data(Named([1, 2]), "dataset") != Identifier().data(Named([1, 2, 3]), "dataset")
+    one = flops_fit.Workload(name="w", model_cls=Model, size_param="width", dataset=Data([1]), fingerprint="f")
+    other = attrs.evolve(one, dataset=Data([1, 2]))
+    assert identify_workload(one, Identifier()) != identify_workload(other, Identifier())
+    assert identify_workload(one, Identifier()) != identify_workload(attrs.evolve(one, fingerprint="g"), Identifier())
 
 
 def test_data_that_is_never_the_same_twice_is_said_to_be_so():
