@@ -8,12 +8,10 @@ uses, and the values that it closes over); data is class, length and a sample of
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import inspect
 import json
-import textwrap
 import types
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
@@ -23,6 +21,7 @@ import attrs
 import numpy as np
 
 from flops_fit_core.data import Workload
+from flops_fit_core.source import sources_of
 
 SAMPLE = 16
 
@@ -63,7 +62,7 @@ class Identifier:
         if owner is not None and not isinstance(owner, types.ModuleType | type):
             identity["self"] = self(owner, what, depth + 1)
         if not isinstance(thing, types.BuiltinFunctionType):
-            sources = _sources(thing)
+            sources = sources_of(thing)
             if sources:
                 identity["source"] = _digest("\n".join(sources))
             else:
@@ -83,7 +82,7 @@ class Identifier:
             self.unknown.append(f"{what} is nested too deep to look into")
             return identity
         if callable(thing) or attrs.has(type(thing)):
-            identity["source"] = _digest("\n".join(_sources(type(thing))))
+            identity["source"] = _digest("\n".join(sources_of(type(thing))))
         state = _state(thing)
         if state is None:
             self.unknown.append(f"{what} ({identity['class']}) shows no attributes: only its class identifies it")
@@ -188,69 +187,6 @@ def _parameters(function: Callable[..., Any]) -> Mapping[str, inspect.Parameter]
         return inspect.signature(function).parameters
     except (TypeError, ValueError):
         return {}
-
-
-def _sources(thing: Any) -> list[str]:
-    """The sources of a function or class and of what it uses from its own module, comments stripped."""
-    thing = inspect.unwrap(thing) if inspect.isroutine(thing) else thing
-    module = inspect.getmodule(thing)
-    if module is None or not _readable(thing):
-        return []
-    seen: dict[str, str] = {}
-    queue = [thing]
-    while queue:
-        item = queue.pop()
-        key = f"{item.__module__}.{item.__qualname__}"
-        if key in seen:
-            continue
-        seen[key] = source = _readable(item)
-        for name in sorted(_names(source)):
-            neighbour = getattr(module, name, None)
-            if isinstance(neighbour, type | types.FunctionType) and neighbour.__module__ == module.__name__:
-                queue.append(neighbour)
-            elif isinstance(neighbour, bool | int | float | str):
-                seen[f"{module.__name__}.{name}"] = repr(neighbour)
-    return [seen[key] for key in sorted(seen)]
-
-
-def _readable(thing: Any) -> str:
-    """The source without comments and layout, or an empty string where there is none."""
-    try:
-        if getattr(thing, "__name__", "") == "<lambda>":
-            return _lambda(thing)
-        return ast.unparse(ast.parse(textwrap.dedent(inspect.getsource(thing))))
-    except (OSError, TypeError, SyntaxError):
-        return ""
-
-
-def _lambda(function: types.FunctionType) -> str:
-    """The lambda alone, whatever else stands on its lines."""
-    lines, _ = inspect.findsource(function)
-    start = function.__code__.co_firstlineno
-    found = [
-        node for node in ast.walk(ast.parse("".join(lines))) if isinstance(node, ast.Lambda) and node.lineno == start
-    ]
-    sources = [ast.unparse(node) for node in found]
-    if len(sources) > 1:  # several on one line: the one that compiles to the same code
-        sources = [source for source in sources if _compiled(source) == _code_key(function.__code__)] or sources
-    return "; ".join(sources)
-
-
-def _compiled(source: str) -> Any:
-    constants = compile(source, "<lambda>", "eval").co_consts
-    return next(_code_key(constant) for constant in constants if isinstance(constant, types.CodeType))
-
-
-def _code_key(code: types.CodeType) -> Any:
-    return code.co_code, code.co_names, str(code.co_consts)
-
-
-def _names(source: str) -> set[str]:
-    try:
-        tree = ast.parse(source)
-    except SyntaxError:
-        return set()
-    return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 def _state(thing: Any) -> dict[str, Any] | None:

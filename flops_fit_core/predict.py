@@ -98,8 +98,8 @@ def _estimate(value: Any, draws: Any, half_width: float, confidence: float) -> E
     down, up = max(0.0, math.log(value / low)), max(0.0, math.log(high / value))
     return Estimate(
         value=value,
-        low=value * math.exp(-math.hypot(down, half_width)),
-        high=value * math.exp(math.hypot(up, half_width)),
+        low=min(low, value * math.exp(-math.hypot(down, half_width))),
+        high=max(high, value * math.exp(math.hypot(up, half_width))),
         stderr=float(np.std(finite)),
         sampling_low=low,
         sampling_high=high,
