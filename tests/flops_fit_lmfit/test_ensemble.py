@@ -1,0 +1,170 @@
+"""The ensemble: an average that follows its members' own hold-out, with the additive member's interval."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+
+from flops_fit_core.data import CostModel, Fit, Runs
+from flops_fit_core.errors import FitError
+from flops_fit_lmfit import additive, holdout
+from flops_fit_lmfit.ensemble import EnsembleFitter, frontier_weight
+from flops_fit_lmfit.surface import SurfaceFitter
+from known_laws import ADDITIVE, SIX_ND, additive_sweep, frontier_sweep
+from published import PUBLISHED
+
+LAW = ADDITIVE["chinchilla"]
+QUICK = EnsembleFitter(bootstrap=100)
+
+
+@pytest.fixture(scope="module")
+def wide() -> Fit:
+    """Six budgets of seven sizes: enough for a rolling hold-out."""
+    return QUICK.fit(additive_sweep(LAW, noise=0.005, budgets=6)[0], SIX_ND)
+
+
+def test_averages_logarithms(wide):
+    weight = wide.values["weight"]
+    surface, frontier = wide.members["surface"], wide.members["frontier"]
+    mean = weight * math.log(frontier.loss(1e9, 1e10)) + (1 - weight) * math.log(surface.loss(1e9, 1e10))
+    assert math.log(wide.loss(1e9, 1e10)) == pytest.approx(mean, rel=1e-12)
+    answer = wide.predict(1e22)
+    optima = [math.log(fit.predict(1e22).n_params.value) for fit in (frontier, surface)]
+    assert math.log(answer.n_params.value) == pytest.approx(weight * optima[0] + (1 - weight) * optima[1], rel=1e-12)
+    assert wide.loss(answer.n_params.value, answer.n_tokens.value) == pytest.approx(answer.loss.value, rel=1e-12)
+    assert 6 * answer.n_params.value * answer.n_tokens.value == pytest.approx(1e22, rel=1e-12)
+
+
+def test_interval_is_the_additive_members_centred_on_the_average(wide):
+    runs, _ = additive_sweep(LAW, noise=0.005, budgets=6)
+    alone = SurfaceFitter(delta="adaptive", bootstrap=100, hold_out=False, outliers="keep").fit(runs, SIX_ND)
+    for budget in (1e20, 1e22):
+        for name in ("n_params", "n_tokens", "loss"):
+            mine, theirs = (getattr(fit.predict(budget), name) for fit in (wide, alone))
+            assert mine.sampling_low / mine.value == pytest.approx(theirs.sampling_low / theirs.value, rel=1e-9)
+            assert mine.sampling_high / mine.value == pytest.approx(theirs.sampling_high / theirs.value, rel=1e-9)
+            assert mine.low <= mine.sampling_low < mine.sampling_high <= mine.high
+    a = wide.params["a"]
+    assert a.low < a.value < a.high
+
+
+def test_odds_follow_the_members_own_errors():
+    def held(error):
+        return (
+            holdout.Held(
+                origin=1.0, budget=2.0, distance=math.log(2), errors=(math.log1p(error),),
+                log_n=0.0, log_n_error=0.0, curvature=0.0,
+            ),
+        )  # fmt: skip
+
+    assert frontier_weight((), ()) == 0.75
+    assert frontier_weight(held(0.01), held(0.01)) == pytest.approx(0.75)
+    assert frontier_weight(held(0.01), held(0.02)) == pytest.approx(12 / 13)
+    assert frontier_weight(held(0.03), held(0.01)) == pytest.approx(0.25)
+    assert frontier_weight(held(0.01), held(0.0)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_few_budgets_take_the_shipped_odds_and_say_so():
+    fit = QUICK.fit(additive_sweep(LAW, noise=0.01, budgets=4)[0], SIX_ND)
+    assert fit.values["weight"] == 0.75
+    assert fit.model_error == holdout.SHIPPED
+    assert not fit.hold_out
+    assert any("no rolling hold-out" in note and "3:1" in note for note in fit.notes)
+    assert fit.predict(1e21).loss.low is not None
+
+
+def test_enough_budgets_have_errors_and_no_such_note(wide):
+    assert {"loss_error", "bias", "regret", "origins"} <= set(wide.hold_out)
+    assert not any("no rolling hold-out" in note for note in wide.notes)
+    assert wide.values["weight"] != 0.75
+    assert all(member.hold_out for member in wide.members.values())
+
+
+def test_exact_laws_are_found_exactly():
+    for runs, _ in (additive_sweep(LAW, budgets=6), frontier_sweep(budgets=6)):
+        fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
+        np.testing.assert_allclose(fit.loss(runs.n_params, runs.n_tokens), runs.loss, rtol=2e-5)
+        assert fit.excluded == ()
+
+
+def test_outliers_are_left_out_or_only_named():
+    runs, _ = additive_sweep(LAW, noise=0.005)
+    loss = runs.loss.copy()
+    loss[[10, 20]] *= 1.3
+    spoilt = Runs(n_params=runs.n_params, n_tokens=runs.n_tokens, loss=loss, budget=runs.budget)
+    out, flagged = (EnsembleFitter(outliers=o, bootstrap=0).fit(spoilt, SIX_ND) for o in ("exclude", "flag"))
+    assert [item.run for item in out.excluded] == [item.run for item in flagged.excluded] == ["row 11", "row 21"]
+    assert [item.used for item in out.excluded + flagged.excluded] == [False, False, True, True]
+    assert (out.n_used, flagged.n_used) == (33, 35)
+    assert not any(member.excluded for member in out.members.values())
+
+
+@pytest.mark.parametrize(("budgets", "sizes"), [(2, 3), (2, 4), (3, 3), (2, 7), (4, 7)])
+def test_small_sweeps_of_tiny_models_get_a_sensible_answer(budgets, sizes):
+    tiny = {"E": 1.2, "A": 60.0, "B": 900.0, "alpha": 0.35, "beta": 0.40}
+    runs, _ = additive_sweep(tiny, noise=0.01, budgets=budgets, sizes=sizes, span=3.0, top=5e11, decades=0.7)
+    fit = QUICK.fit(runs, SIX_ND)
+    for budget in (5e11, 5e12):
+        answer, expected = fit.predict(budget), additive.optimum(tiny, SIX_ND, budget)
+        assert answer.n_params.value == pytest.approx(float(expected[0]), rel=0.7)
+        assert answer.loss.value == pytest.approx(float(expected[2]), rel=0.1)
+    assert len(fit.members) == (1 if budgets * sizes < 7 else 2)
+    assert (answer.n_params.low is None) == (budgets * sizes < 10)
+
+
+def test_says_what_is_missing():
+    for kwargs, message in (({"budgets": 1}, "budgets"), ({"budgets": 2, "sizes": 2}, "at least 5")):
+        with pytest.raises(FitError, match=message):
+            QUICK.fit(additive_sweep(LAW, **kwargs)[0], SIX_ND)
+
+
+def test_order_and_seed_repeat(wide):
+    runs, _ = additive_sweep(LAW, noise=0.005, budgets=6)
+    again = QUICK.fit(runs, SIX_ND)
+    assert again == wide
+    shuffled = QUICK.fit(runs.where(np.random.default_rng(4).permutation(len(runs))), SIX_ND)
+    assert shuffled.values == pytest.approx(wide.values, rel=1e-5)
+
+
+def test_survives_json(wide):
+    loaded = Fit.from_dict(json.loads(json.dumps(wide.to_dict())))
+    assert loaded == wide
+    assert loaded.predict(1e22) == wide.predict(1e22)
+    assert loaded.members == wide.members
+
+
+def test_spends_the_budget_by_a_measured_cost():
+    runs, _ = additive_sweep(LAW, noise=0.005)
+    cost = CostModel.measured([1e7, 1e9, 1e11], [9e7, 6.6e9, 6.1e11])
+    answer = QUICK.fit(runs, cost).predict(1e21)
+    assert float(cost.flops(answer.n_params.value, answer.n_tokens.value)) == pytest.approx(1e21, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_extrapolates_better_than_the_plain_fit_on_published_sweeps(name):
+    runs = PUBLISHED[name]()
+    plain = SurfaceFitter(bootstrap=0, outliers="keep").fit(runs, SIX_ND)
+    fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
+    assert fit.hold_out["loss_error"] < 0.85 * plain.hold_out["loss_error"]
+    assert fit.hold_out["regret"] < 0.005
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.003, 0.01])
+@pytest.mark.parametrize("name", ADDITIVE)
+def test_costs_little_where_the_additive_law_is_true(name, noise):
+    law, budgets = ADDITIVE[name], (1e21, 1e22)
+    misses = {"plain": [], "ensemble": []}
+    for seed in range(30):
+        runs, _ = additive_sweep(law, noise=noise, seed=seed)
+        fits = {
+            "plain": SurfaceFitter(bootstrap=0, hold_out=False, outliers="keep").fit(runs, SIX_ND),
+            "ensemble": EnsembleFitter(bootstrap=0).fit(runs, SIX_ND),
+        }
+        for which, fit in fits.items():
+            misses[which].append(
+                [math.log(fit.predict(c).loss.value / float(additive.optimum(law, SIX_ND, c)[2])) for c in budgets]
+            )
+    plain, ensemble = (np.mean(np.abs(misses[which]), axis=0) for which in ("plain", "ensemble"))
+    assert np.all(ensemble < 1.7 * plain)
