@@ -199,6 +199,13 @@ class Plan:
 
 def main(folder, kills):
     folder = Path(folder)
+    for stage, name in (
+        ("planner", "isoflop"),
+        ("flop_counter", "torch"),
+        ("fitter", "isoflop"),
+        ("executor", "serial"),
+    ):
+        getattr(flops_fit, stage)(name)  # imports now what every start needs
     begin = time.monotonic()
     code, _ = finish(start(folder / "whole"))
     assert code == 0, "the sweep that is never killed failed"
