@@ -68,6 +68,7 @@ class Held:
         log_n: predicted ln N_opt.
         log_n_error: that less the minimum of a parabola through the same runs; NaN where it has none.
         curvature: of that parabola, so that ln L = minimum + curvature·(ln N − ln N_min)².
+        slice_loss: loss at its minimum; NaN where it has none.
     """
 
     origin: float
@@ -77,6 +78,7 @@ class Held:
     log_n: float
     log_n_error: float
     curvature: float
+    slice_loss: float
 
     @property
     def regret(self) -> float:
@@ -167,6 +169,7 @@ def _held(law: Law, runs: Runs, origin: float, budget: float) -> Held:
         log_n=log_n,
         log_n_error=log_n - middle - best,
         curvature=curvature,
+        slice_loss=math.exp(lowest),
     )
 
 

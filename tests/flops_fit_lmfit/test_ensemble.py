@@ -54,7 +54,7 @@ def test_odds_follow_the_members_own_errors():
         return (
             holdout.Held(
                 origin=1.0, budget=2.0, distance=math.log(2), errors=(math.log1p(error),),
-                log_n=0.0, log_n_error=0.0, curvature=0.0,
+                log_n=0.0, log_n_error=0.0, curvature=0.0, slice_loss=1.0,
             ),
         )  # fmt: skip
 

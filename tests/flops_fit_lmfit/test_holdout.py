@@ -29,7 +29,7 @@ def truth(factor: float = 1.0, shift: float = 0.0) -> Law:
 def held(**fields) -> Held:
     one = {
         "origin": 1e19, "budget": 1e20, "distance": math.log(10), "errors": (0.0,),
-        "log_n": 20.0, "log_n_error": 0.0, "curvature": 0.05,
+        "log_n": 20.0, "log_n_error": 0.0, "curvature": 0.05, "slice_loss": 2.0,
     }  # fmt: skip
     return Held(**(one | fields))
 
