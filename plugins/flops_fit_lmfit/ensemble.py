@@ -27,7 +27,10 @@ from flops_fit_lmfit.usable import require_points, usable_runs
 
 Floats = NDArray[np.float64]
 
-FORMULA = "ln L = w*ln L_frontier + (1 - w)*ln L_surface, ln N_opt = w*ln N_frontier + (1 - w)*ln N_surface"
+FORMULA = (
+    "ln L = w*ln L_frontier + (1 - w)*ln L_surface, ln N_opt likewise, w = weight; "
+    f"surface: {additive.FORMULA}; frontier: {frontier_law.FORMULA}"
+)
 LAWS = {"surface": additive, "frontier": frontier_law}
 ODDS = 3.0
 """Of the frontier law against the additive one before any hold-out: what six published sweeps taught."""

@@ -1,5 +1,6 @@
 """The frontier law and its fitter against known laws, its own special case, and published sweeps."""
 
+import lmfit
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -10,6 +11,7 @@ from flops_fit_core.errors import FitError, InputError
 from flops_fit_lmfit import additive, frontier_law, holdout
 from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.frontier_law import FrontierObjective
+from flops_fit_lmfit.frontier_solve import COORDINATES
 from known_laws import ADDITIVE, FRONTIER, SIX_ND, additive_sweep, frontier_sweep
 from published import PUBLISHED
 
@@ -206,3 +208,39 @@ def test_extrapolates_as_published(name, published):
     fitter = FrontierFitter()
     (held,) = holdout.rolling(runs, lambda below: (fitter.law_of(below, SIX_ND),), min_runs=35)
     assert holdout.summary(held)["loss_error"] <= 1.03 * published
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_lmfit_from_elsewhere_finds_nothing_lower(name):
+    """The objective as a sum of squares, minimised by lmfit from random starts: an independent optimizer."""
+    runs = PUBLISHED[name]()
+    found = FrontierFitter().solve(runs, SIX_ND)
+    objective, delta = found.objective, found.objective.delta
+
+    def squares(params):
+        theta = np.array([params[key].value for key in COORDINATES])
+        r = objective.residuals(theta[None])[0]
+        psi = np.clip(r, -delta, delta)
+        huber = np.sign(r) * np.sqrt(2 * found.weights * psi * (r - 0.5 * psi))
+        return np.concatenate([huber, np.sqrt(objective.precision) * (theta - objective.mean)])
+
+    rng = np.random.default_rng(0)
+    reached = []
+    for _ in range(8):
+        params = lmfit.Parameters()
+        for key, value in zip(COORDINATES, found.theta + 0.4 * rng.standard_normal(7), strict=True):
+            params.add(key, value=value)
+        result = lmfit.Minimizer(squares, params, calc_covar=False).minimize(
+            method="least_squares", xtol=1e-12, ftol=1e-12, gtol=1e-12
+        )
+        reached.append(0.5 * np.sum(result.residual**2))
+    assert min(reached) >= found.value * (1 - 1e-9)
+    assert min(reached) == pytest.approx(found.value, rel=1e-6)
+
+
+def test_budgets_need_not_be_stated():
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.005, budgets=6)
+    bare = Runs(n_params=runs.n_params, n_tokens=runs.n_tokens, loss=runs.loss)
+    stated, recovered = (FrontierFitter().fit(table, SIX_ND) for table in (runs, bare))
+    assert recovered.values == pytest.approx(stated.values, rel=1e-6)
+    assert recovered.hold_out == pytest.approx(stated.hold_out, rel=1e-6)
