@@ -42,6 +42,9 @@ def test_interval_is_the_additive_members_centred_on_the_average(wide):
     for budget in (1e20, 1e22):
         for name in ("n_params", "n_tokens", "loss"):
             mine, theirs = (getattr(fit.predict(budget), name) for fit in (wide, alone))
+            member = getattr(wide.members["surface"].predict(budget), name)
+            assert (member.sampling_low, member.sampling_high) == (theirs.sampling_low, theirs.sampling_high)
+            assert getattr(wide.members["frontier"].predict(budget), name).low is None
             assert mine.sampling_low / mine.value == pytest.approx(theirs.sampling_low / theirs.value, rel=1e-9)
             assert mine.sampling_high / mine.value == pytest.approx(theirs.sampling_high / theirs.value, rel=1e-9)
             assert mine.low <= mine.sampling_low < mine.sampling_high <= mine.high
