@@ -91,7 +91,7 @@ class Order:
     left_out: Ints = attrs.field(factory=lambda: np.zeros(0, dtype=np.int64))
     _chunk: tuple[int, list[int]] = attrs.field(default=(-1, []), repr=False)
 
-    CHUNK = 4096
+    CHUNK = 1024
 
     @property
     def n(self) -> int:

@@ -65,7 +65,7 @@ def main(folder, scenario):
         try:
             records += train_group(trainer, group, w, workspace)
         except RuntimeError:  # as the serial executor does
-            records += [workspace.record(run) for run in group]
+            records += trainer.team.share(lambda group=group: [workspace.record(run) for run in group])
     told = [
         {
             "status": r.status,

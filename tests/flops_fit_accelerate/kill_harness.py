@@ -7,10 +7,12 @@ bytes of a checkpoint, before or after the n-th fsync or rename of a checkpoint 
 torch and forks a process for every start, so that a start takes no seconds.
 """
 
+import importlib
 import json
 import logging
 import mmap
 import os
+import pkgutil
 import random
 import signal
 import sys
@@ -197,15 +199,26 @@ class Plan:
         self.queue = points
 
 
+PACKAGES = (
+    "flops_fit_core",
+    "flops_fit",
+    "flops_fit_isoflop",
+    "flops_fit_flops",
+    "flops_fit_lmfit",
+    "flops_fit_executors",
+)
+
+
+def import_everything():
+    """Import what every start needs: a start then takes no seconds, and none sees another version of a module."""
+    for name in PACKAGES:
+        for module in pkgutil.walk_packages(importlib.import_module(name).__path__, f"{name}."):
+            importlib.import_module(module.name)
+
+
 def main(folder, kills):
     folder = Path(folder)
-    for stage, name in (
-        ("planner", "isoflop"),
-        ("flop_counter", "torch"),
-        ("fitter", "isoflop"),
-        ("executor", "serial"),
-    ):
-        getattr(flops_fit, stage)(name)  # imports now what every start needs
+    import_everything()
     begin = time.monotonic()
     code, _ = finish(start(folder / "whole"))
     assert code == 0, "the sweep that is never killed failed"

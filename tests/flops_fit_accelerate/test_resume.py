@@ -185,3 +185,33 @@ def test_the_record_of_a_resumed_run_counts_its_time_once(train):
     [resumed] = train(made, w, one, folder="a")
     assert resumed.seconds > 0
     assert attrs.evolve(resumed, seconds=0, metrics={}) == attrs.evolve(whole, seconds=0, metrics={})
+
+
+def test_a_file_that_may_grow_no_further_is_a_full_disk(train, tmp_path):
+    """The same with the operating system's own error: a process that may write no file as large as a checkpoint."""
+    import subprocess
+    import sys
+    from pathlib import Path
+
+    code = """
+import resource, signal, sys, toys
+from flops_fit_accelerate import AccelerateTrainer
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+trainer = AccelerateTrainer(lr=1e-2, batch_size=16, checkpoint_tokens=160)
+resource.setrlimit(resource.RLIMIT_FSIZE, (8192, resource.RLIM_INFINITY))
+[record] = toys.train(trainer, toys.workload(), [toys.run(640)], sys.argv[1])
+print(record.status, record.message)
+print([path.name for path in __import__("pathlib").Path(sys.argv[1]).rglob("checkpoint/*")])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path / "a")],
+        cwd=Path(toys.__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.startswith("failed StoreError"), done.stdout + done.stderr
+    assert "since is lost" in done.stdout
+    assert done.stdout.splitlines()[1] == "[]"
+    [record] = train(trainer(), toys.workload(), toys.run(640), folder="a")
+    assert record.status == "done"
