@@ -12,11 +12,11 @@ import pytest
 HERE = Path(__file__).parent
 
 
-def launch(folder, scenario, processes):
+def launch(folder, scenario, processes, driver="drive_team.py"):
     """Run the driver on several processes; return the finished process and what each told."""
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes)]
-    command += [str(HERE / "drive_team.py"), str(folder), scenario]
+    command += [str(HERE / driver), str(folder), scenario]
     environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
     told = [json.loads(path.read_text()) for path in sorted(folder.glob("told-*.json"))]
@@ -89,6 +89,17 @@ def test_an_exception_on_all_processes_is_a_failed_run_and_the_sweep_goes_on(tmp
     assert [record["status"] for record in first] == ["failed", "done"]
     assert "broken on purpose" in first[0]["message"]
     assert second[1] == first[1]
+
+
+@pytest.mark.slow
+def test_a_study_gives_every_process_the_same_result(tmp_path):
+    done, told = launch(tmp_path / "two", "", 2, "drive_study.py")
+    assert done.returncode == 0, done.stderr
+    assert told[0] == told[1]
+    done, [alone] = launch(tmp_path / "one", "", 1, "drive_study.py")
+    assert done.returncode == 0, done.stderr
+    assert set(told[0]["processes"]) == {2}
+    assert told[0]["losses"] == pytest.approx(alone["losses"], abs=1e-3)
 
 
 def test_fewer_processes_than_asked_are_noticed():
