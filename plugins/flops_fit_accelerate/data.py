@@ -274,8 +274,9 @@ class Stream:
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
         for owner in (self.dataset, getattr(self.dataset, "sampler", None)):
-            if isinstance(getattr(owner, "generator", None), torch.Generator):
-                owner.generator.manual_seed(seed)
+            generator = getattr(owner, "generator", None)
+            if isinstance(generator, torch.Generator):
+                generator.manual_seed(seed)
         lane = Lane(seed)
         with lane:
             items = iter(self.dataset)

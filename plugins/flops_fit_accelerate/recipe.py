@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import attrs
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 #: A value, or a function that gives it for a run.
-PerRun = T | Callable[[Run], T]
+PerRun: TypeAlias = T | Callable[[Run], T]
 
 #: Trainer options that ``run.hparams`` may override.
 OVERRIDABLE = (

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import attrs
 
 from flops_fit_accelerate import rng
-from flops_fit_accelerate.checkpoint import read_state, write_state, write_weights
+from flops_fit_accelerate.checkpoint import State, read_state, write_state, write_weights
 from flops_fit_accelerate.evaluate import HeldOutLoss, evaluate
 from flops_fit_accelerate.loop import Clock, DivergedError, Job
 from flops_fit_accelerate.setup import Setup
@@ -96,7 +96,7 @@ class Session:
     def _resume(self, own: Path, trunk: Trunk | None, branch: float) -> None:
         """Load the run's own checkpoint, or else the furthest one of its trunk, on every process."""
 
-        def find() -> dict | None:  # type: ignore[type-arg]
+        def find() -> State | None:
             state = read_state(own)
             return state if state is not None or trunk is None else trunk.best(self.run, branch)
 
@@ -155,18 +155,19 @@ class Session:
 
     def _record(self, message: str, losses: Mapping[str, HeldOutLoss], eval_seconds: float) -> RunRecord:
         at, run, setup = self.job.at, self.run, self.setup
-        first, *others = losses.items() if not message else [("", None)]
-        metrics = {name: found.loss for name, found in others if math.isfinite(found.loss)}
-        metrics |= {f"{name}_stderr": found.stderr for name, found in others if found.stderr is not None}
+        first, *others = losses if not message else [""]
+        loss = losses.get(first, HeldOutLoss(math.nan, None, 0))
+        metrics = {name: losses[name].loss for name in others if math.isfinite(losses[name].loss)}
+        metrics |= {f"{name}_stderr": error for name in others if (error := losses[name].stderr) is not None}
         if at.seconds > 0:
             metrics["tokens_per_second"] = at.tokens / at.seconds
-        if first[1] is not None:
-            metrics |= {"eval_units": float(first[1].units), "eval_seconds": eval_seconds}
+        if not message:
+            metrics |= {"eval_units": float(loss.units), "eval_seconds": eval_seconds}
         return RunRecord(
             run=run,
             status="diverged" if message else "done",
-            loss=first[1].loss if first[1] else None,
-            loss_stderr=first[1].stderr if first[1] else None,
+            loss=None if message else loss.loss,
+            loss_stderr=None if message else loss.stderr,
             n_tokens=at.tokens,
             flops=run.flops_per_token * at.tokens,
             flops_spent=run.flops_per_token * (at.tokens - at.origin),

@@ -50,8 +50,9 @@ class Trunk:
         """The furthest state at or before `branch`, or ``None``; its ``origin`` says what is paid for already."""
         points = [int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit()]
         reachable = [tokens for tokens in points if tokens <= branch]
-        states = [read_state(self.rolling), read_state(self.at(max(reachable))) if reachable else None]
-        states = [state for state in states if state is not None and state["progress"]["tokens"] <= branch]
+        folders = [self.rolling, *(self.at(tokens) for tokens in sorted(reachable)[-1:])]
+        found = [state for state in map(read_state, folders) if state is not None]
+        states = [state for state in found if state["progress"]["tokens"] <= branch]
         if not states:
             return None
         state = max(states, key=lambda state: state["progress"]["tokens"])
