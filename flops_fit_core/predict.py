@@ -94,13 +94,15 @@ def _estimate(value: Any, draws: Any, half_width: float, confidence: float) -> E
         return Estimate(value=value)
     tail = (1.0 - confidence) / 2.0
     low, high = (float(q) for q in np.quantile(finite, [tail, 1.0 - tail]))
+    with np.errstate(over="ignore"):
+        stderr = float(np.std(finite))
     # Bootstrap draws may lie to one side of the value: a half-width is never negative.
     down, up = max(0.0, math.log(value / low)), max(0.0, math.log(high / value))
     return Estimate(
         value=value,
         low=min(low, value * math.exp(-math.hypot(down, half_width))),
         high=max(high, value * math.exp(math.hypot(up, half_width))),
-        stderr=float(np.std(finite)),
+        stderr=stderr if math.isfinite(stderr) else None,
         sampling_low=low,
         sampling_high=high,
     )

@@ -18,7 +18,7 @@ from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.serial import unplain
 from flops_fit_lmfit import additive, frontier_law, holdout
-from flops_fit_lmfit.frontier import FrontierFitter
+from flops_fit_lmfit.frontier import FrontierFitter, unseen_optimum
 from flops_fit_lmfit.holdout import Held
 from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.solve import fit_additive, noise_scale
@@ -92,6 +92,8 @@ class EnsembleFitter:
                 params |= {f"{name}_{key}": members[name].params[key] for key in law.NAMES}
         draws = members["surface"].draws
         top = float(np.max(cost.flops(kept.n_params, kept.n_tokens)))
+        values = {name: estimate.value for name, estimate in params.items()}
+        law = holdout.Law(loss=None, optimum=lambda budget: self.optimum(values, cost, budget))
         return Fit(
             fitter="ensemble",
             params=self._exponents(params, draws, cost, top) | params,
@@ -107,7 +109,7 @@ class EnsembleFitter:
             model_error=holdout.model_error(blended),
             largest_budget=top,
             formula=FORMULA,
-            notes=(*usable.notes, *notes),
+            notes=(*usable.notes, *notes, *unseen_optimum(law, kept, cost)),
             details={
                 "members": {name: unplain(attrs.evolve(fit, draws={}).to_dict()) for name, fit in members.items()}
             },
@@ -170,7 +172,8 @@ class EnsembleFitter:
 
         def slopes(of: Mapping[str, Any]) -> tuple[Floats, Floats]:
             (n0, d0, _), (n1, d1, _) = (self.optimum(of, cost, top * factor) for factor in (0.5, 2.0))
-            return np.log(n1 / n0) / np.log(4.0), np.log(d1 / d0) / np.log(4.0)
+            with np.errstate(all="ignore"):
+                return np.log(n1 / n0) / np.log(4.0), np.log(d1 / d0) / np.log(4.0)
 
         points = slopes(values)
         spread = slopes({**values, **draws}) if draws else (None, None)
@@ -194,21 +197,19 @@ class EnsembleFitter:
         Where `params` also hold additive draws (E, A, B, alpha, beta), the answer moves, in logarithms, as the
         additive optimum moves from the member's point to each draw.
         """
-        at = additive.optimum(_part(params, "surface_"), cost, budget)
-        log_n = np.log(at[0])
-        if "frontier_E" in params:
-            weight = params["weight"]
-            log_n = (1.0 - weight) * log_n + weight * np.log(
-                frontier_law.optimum(_part(params, "frontier_"), cost, budget)[0]
-            )
-        n = np.exp(log_n)
-        loss = self.loss(params, n, cost.tokens(n, budget), cost)
-        if "E" in params:
-            drawn = additive.optimum(params, cost, budget)
-            moved = n * (drawn[0] / at[0])
-            n = np.where(np.isfinite(moved) & (moved > 0), moved, np.nan)  # a draw may have no optimum
-            loss = loss * (drawn[2] / at[2])
-        return n, cost.tokens(n, budget), loss
+        with np.errstate(all="ignore"):  # a law or a draw of it may have no optimum: infinite or not a number
+            at = additive.optimum(_part(params, "surface_"), cost, budget)
+            log_n = np.log(at[0])
+            if "frontier_E" in params:
+                weight = params["weight"]
+                there = frontier_law.optimum(_part(params, "frontier_"), cost, budget)
+                log_n = (1.0 - weight) * log_n + weight * np.log(there[0])
+            n = np.exp(log_n)
+            loss = self.loss(params, n, cost.tokens(n, budget), cost)
+            if "E" in params:
+                drawn = additive.optimum(params, cost, budget)
+                n, loss = n * (drawn[0] / at[0]), loss * (drawn[2] / at[2])
+            return n, cost.tokens(n, budget), loss
 
 
 _Both = tuple[tuple[Held, ...], tuple[Held, ...]]

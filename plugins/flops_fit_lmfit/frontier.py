@@ -37,6 +37,18 @@ def _known_priors(_: Any, __: Any, priors: Mapping[str, tuple[float, float]] | N
             raise InputError(f"prior {name!r} is ({mean}, {sd}): it needs a finite mean and a standard deviation > 0")
 
 
+def unseen_optimum(law: holdout.Law, runs: Runs, cost: CostModel) -> tuple[str, ...]:
+    """A sentence where the optimum of the largest budget lies outside the sizes that were trained; else none."""
+    n, _, _ = law.optimum(float(np.max(cost.flops(runs.n_params, runs.n_tokens))))
+    low, high = float(runs.n_params.min()), float(runs.n_params.max())
+    if low <= n <= high:
+        return ()
+    return (
+        f"the optimum of the largest budget, N = {float(n):.3g}, lies outside the sizes that were trained "
+        f"({low:.3g} to {high:.3g}): these runs do not show it",
+    )
+
+
 @attrs.frozen(kw_only=True)
 class FrontierFitter:
     """Fits L = E + K·C^(−gamma)·(q·exp(−p·u) + p·exp(q·u)) / (p + q), u = ln N − n0 − a·ln C.
@@ -104,7 +116,7 @@ class FrontierFitter:
             excluded=(*usable.excluded, *outliers.excluded(runs, used=self.outliers == "flag")),
             hold_out=holdout.summary(held),
             model_error=holdout.model_error(held),
-            notes=(*usable.notes, NO_INTERVAL),
+            notes=(*usable.notes, *unseen_optimum(self.law(found.params, cost), kept, cost), NO_INTERVAL),
         )
 
     def describe(self, found: Solution, runs: Runs, cost: CostModel) -> Fit:

@@ -30,6 +30,8 @@ PRIORS: Mapping[str, tuple[float, float]] = MappingProxyType(
     }
 )
 PRIOR_STRENGTH = 10.0
+_SETTLED = 1e-13  # relative decrease promised by a further step that is not worth it
+_CONVERGED = 1e-9  # and the one beyond which the minimum was not reached
 _ROUNDS = 24
 _FIRST_STEPS = 30  # of every start; only the best two go on
 _STEPS = 200
@@ -108,9 +110,9 @@ def solve(
     for round_ in range(_ROUNDS):
         mean, precision = _prior(priors, prior_strength * sigma**2)
         objective = attrs.evolve(objective, delta=TUNING * sigma, mean=mean, precision=precision)
-        theta, value, reached = descend(objective, theta, weights, _FIRST_STEPS if round_ == 0 else _STEPS)
+        theta, value = descend(objective, theta, weights, _FIRST_STEPS if round_ == 0 else _STEPS)
         valleys = _distinct(value)[:2]  # the best first
-        theta, done = theta[valleys], bool(reached[valleys[0]])
+        theta = theta[valleys]
         found = spare * robust_sigma(objective.residuals(theta[:1])[0])
         if round_ > 0 and abs(found - sigma) <= 1e-5 * sigma:
             break
@@ -119,7 +121,7 @@ def solve(
     sigma = objective.delta / TUNING
     value, gradient, hessian = objective.derivatives(theta[:1], weights)
     newton = np.linalg.lstsq(hessian[0], gradient[0], rcond=1e-14)[0]
-    promised = 0.5 * abs(float(gradient[0] @ newton)) / (float(value[0]) + _rounding(weights))
+    promised = 0.5 * abs(float(gradient[0] @ newton)) / max(float(value[0]), objective.delta**2)
     return Solution(
         objective=objective,
         theta=theta[0],
@@ -127,14 +129,12 @@ def solve(
         sigma=sigma,
         value=float(value[0]),
         gradient_norm=math.sqrt(promised),
-        converged=done,
+        converged=promised <= _CONVERGED,
     )
 
 
-def descend(
-    objective: FrontierObjective, theta: Floats, weights: Floats, steps: int
-) -> tuple[Floats, Floats, NDArray[np.bool_]]:
-    """Minimise from each start (m, 7) by damped Newton; returns coordinates, values and whether each is a minimum.
+def descend(objective: FrontierObjective, theta: Floats, weights: Floats, steps: int) -> tuple[Floats, Floats]:
+    """Minimise from each start (m, 7) by damped Newton, in at most so many steps; returns coordinates and values.
 
     The exact Hessian, whitened by the quadratic that majorises the objective, steps along the absolute
     values of its eigenvalues, so that every step goes down; damping shrinks it where the promise fails.
@@ -143,7 +143,7 @@ def descend(
     root = objective.whitening(theta, weights)
     value, gradient, hessian = objective.derivatives(theta, weights)
     floor = _rounding(weights)
-    damping, reached = np.full(len(theta), 1e-3), np.zeros(len(theta), dtype=bool)
+    damping = np.full(len(theta), 1e-3)
     live = np.arange(len(theta))
     for _ in range(steps):
         white = root[live].transpose(0, 2, 1)
@@ -163,11 +163,11 @@ def descend(
         up = live[better]
         theta[up], value[up] = trial[better], new_value[better]
         gradient[up], hessian[up] = new_gradient[better], new_hessian[better]
-        reached[live] = (promised <= 1e-13 * old + floor) & (damping[live] <= 1.0)
-        live = live[~reached[live] & (damping[live] < 1e12)]
+        reached = (promised <= _SETTLED * np.maximum(old, objective.delta**2) + floor) & (damping[live] <= 1.0)
+        live = live[~reached & (damping[live] < 1e12)]
         if not len(live):
             break
-    return theta, value, reached
+    return theta, value
 
 
 def _rounding(weights: Floats) -> float:

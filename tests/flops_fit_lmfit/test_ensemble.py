@@ -1,5 +1,6 @@
 """The ensemble: an average that follows its members' own hold-out, with the additive member's interval."""
 
+import contextlib
 import json
 import math
 
@@ -120,6 +121,25 @@ def test_says_what_is_missing():
     for kwargs, message in (({"budgets": 1}, "budgets"), ({"budgets": 2, "sizes": 2}, "at least 5")):
         with pytest.raises(FitError, match=message):
             QUICK.fit(additive_sweep(LAW, **kwargs)[0], SIX_ND)
+
+
+def test_an_optimum_that_no_run_has_seen_is_said():
+    runs, _ = additive_sweep(LAW, noise=0.002)
+    small = runs.where(np.arange(len(runs)) % 7 < 3)
+    fit = EnsembleFitter(bootstrap=0).fit(small, SIX_ND)
+    assert any("outside the sizes that were trained" in note for note in fit.notes)
+
+
+def test_runs_that_show_no_law_give_an_answer_or_a_reason():
+    runs, _ = additive_sweep(LAW, noise=0.01)
+    rng = np.random.default_rng(0)
+    rows = {"n_params": runs.n_params, "n_tokens": runs.n_tokens, "budget": runs.budget}
+    for loss in (np.full(len(runs), 3.0), 3 * np.exp(0.05 * rng.standard_normal(len(runs))), runs.flops**0.02):
+        fit = EnsembleFitter(bootstrap=0).fit(Runs(loss=loss, **rows), SIX_ND)
+        assert fit.notes
+        assert Fit.from_dict(fit.to_dict()).notes == fit.notes
+        with contextlib.suppress(FitError):
+            fit.predict(1e21)
 
 
 def test_order_and_seed_repeat(wide):
