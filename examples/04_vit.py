@@ -25,9 +25,10 @@ def main() -> None:
 
     result = flops_fit.find_optimal(
         workload=flops_fit.workload("vit", data=chosen.data, data_path=chosen.path, head_dim=4),
-        compute_budgets=[1e10, 2e10, 4e10, 8e10],
-        planner=flops_fit.planner("isoflop", sizes_per_budget=6, span=12),
-        trainer=flops_fit.trainer("accelerate", lr=learning_rate, batch_size=16, eval_samples=None),
+        compute_budgets=[5e9, 1e10, 2e10, 4e10],
+        sizes=[8, 12, 16, 20, 24, 32],
+        seeds=[0, 1],
+        trainer=flops_fit.trainer("accelerate", lr=learning_rate, batch_size=16),
         executor=flops_fit.executor("processes"),
         output_dir=f"outputs/vit-{chosen.data}",
     )

@@ -36,8 +36,9 @@ class Settings:
         return {option: value for each, option, value in map(self._read, self.words) if each == stage}
 
     def make(self, stage: str, name: str) -> Any:
-        """Make the stage called `name` with its options."""
-        return getattr(flops_fit, stage)(name, **self.options(stage))
+        """The stage called `name`: an object where it has options, else the name, which a study remembers."""
+        options = self.options(stage)
+        return getattr(flops_fit, stage)(name, **options) if options else name
 
     def _read(self, word: str) -> tuple[str, str, Any]:
         place, equals, text = word.partition("=")

@@ -1,0 +1,67 @@
+import pytest
+
+from flops_fit_cli.command import spread
+from flops_fit_cli.settings import Settings, value_of
+from flops_fit_core.errors import FlopsFitError
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("gpt --budgets 1e12 3e12", "gpt --budgets 1e12 --budgets 3e12"),
+        ("gpt --budgets 1e12 3e12 --json", "gpt --budgets 1e12 --budgets 3e12 --json"),
+        ("--budgets=1 2 3 --seeds 0 1", "--budgets=1 --budgets 2 --budgets 3 --seeds 0 --seeds 1"),
+        ("--budgets 1 --budgets 2", "--budgets 1 --budgets 2"),
+        ("--budgets -1e3 -2", "--budgets -1e3 --budgets -2"),
+        ("--json gpt", "--json gpt"),
+        ("gpt more --budgets 1", "gpt more --budgets 1"),
+        ("--planner isoflop gpt", "--planner isoflop gpt"),
+        ("--budgets 1 -- 2 3", "--budgets 1 -- 2 3"),
+        ("--budgets", "--budgets"),
+        ("", ""),
+    ],
+)
+def test_lists_are_spread_over_their_option(words, expected):
+    assert spread(words.split(), {"--budgets", "--seeds"}) == expected.split()
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("1e-3", 1e-3),
+        ("true", True),
+        ("True", True),
+        ("null", None),
+        ("None", None),
+        ("[4, 8]", [4, 8]),
+        ("(4, 8)", (4, 8)),
+        ("'3'", "3"),
+        ("cifar10", "cifar10"),
+        ("data/folder", "data/folder"),
+        ("", ""),
+    ],
+)
+def test_words_are_values(text, value):
+    assert value_of(text) == value
+    assert type(value_of(text)) is type(value)
+
+
+def test_options_go_to_their_stage():
+    settings = Settings(["trainer.lr=0.1", "workload.n_layers=3", "trainer.schedule=a=b"], ("trainer", "workload"))
+    assert settings.options("trainer") == {"lr": 0.1, "schedule": "a=b"}
+    assert settings.options("workload") == {"n_layers": 3}
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("lr=0.1", "is not STAGE.OPTION=VALUE"),
+        ("trainer.lr", "is not STAGE.OPTION=VALUE"),
+        ("trainr.lr=1", "Did you mean 'trainer'"),
+        ("fitter.delta=1", "no stage 'fitter' here"),
+    ],
+)
+def test_a_wrong_setting_is_said(word, said):
+    with pytest.raises(FlopsFitError, match=said):
+        Settings([word], ("trainer", "workload"))
