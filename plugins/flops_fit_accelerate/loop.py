@@ -25,8 +25,8 @@ from flops_fit_core.errors import StoreError, TrainingError
 
 SCHEMA = 1
 
-#: A point of the curve at every step at first, then every 5 % of the steps so far, at last every 500 steps.
-LOG_GROWTH, LOG_STEPS = 20, 500
+#: A point of the curve at each of the first ten steps, then every ten steps or 5 % of the steps so far, at most 500.
+EACH_STEP, LEAST_STEPS, GROWTH, MOST_STEPS = 10, 10, 20, 500
 
 #: Batches in a row without a single unit of data after which a run gives up.
 EMPTY_BATCHES = 1000
@@ -64,7 +64,8 @@ class Progress:
         """Whether a point of the curve is due; if so, set when the next one is."""
         if self.step < self.next_log:
             return False
-        self.next_log = self.step + min(max(1, self.step // LOG_GROWTH), LOG_STEPS)
+        rare = min(max(LEAST_STEPS, self.step // GROWTH), MOST_STEPS)
+        self.next_log = self.step + (1 if self.step < EACH_STEP else rare)
         return True
 
 

@@ -174,8 +174,8 @@ def memory(width):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--steps", type=int, default=150)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the run whose overhead is measured")
     parser.add_argument("--memory", choices=("by_hand", "ours"), help=argparse.SUPPRESS)
     parser.add_argument("--width", type=int, default=256, help=argparse.SUPPRESS)
