@@ -23,13 +23,13 @@ Floats = NDArray[np.float64]
 
 
 def fit(free: AdditiveFit, params: lmfit.Parameters) -> tuple[AdditiveFit, Any]:
-    """Minimise under the user's parameters, from the free fit and every quarter of the grid.
+    """Minimise under the user's parameters, from the free fit and the best four starts of the grid.
 
     Returns:
         the fit, and lmfit's result.
     """
     problem = free.problem
-    begin = [free.theta, *starts(problem, np.ones(len(problem.loss)))]
+    begin = [free.theta, *starts(problem, np.ones(len(problem.loss)))[:4]]
     result = polish(problem, begin, params)
     theta = theta_of(problem, result)
     named = problem.params(theta)

@@ -14,8 +14,8 @@ Floats = NDArray[np.float64]
 
 COLLINEAR = 1e-7
 """Share of the variance of ln D that ln N leaves unexplained."""
-VANISHED = 1e-9
-"""Share of the loss below which a term is gone."""
+VANISHED = 1e-8
+"""Share of the loss by which a term must differ between runs to be more than a part of E."""
 CLEAR = 3.0
 """Standard errors that the effect of N, or of D, must stand away from nothing."""
 
@@ -32,14 +32,14 @@ def unidentified(fit: AdditiveFit) -> tuple[tuple[str, ...], bool]:
         return ("A, alpha, B and beta are not identified: all losses are equal, so that E alone explains them",), False
     notes = []
     _, u, v = (np.atleast_2d(term)[0] for term in problem.terms(fit.theta[None]))
-    vanished = [(u / loss).max() < VANISHED, (v / loss).max() < VANISHED]
+    vanished = [np.ptp(term) < VANISHED * loss.mean() for term in (u, v)]
     strength = _strength(fit)
     names = (("A", "alpha", "N"), ("B", "beta", "D"))
     for (amplitude, exponent, symbol), gone, clear in zip(names, vanished, strength, strict=True):
         if gone:
             notes.append(
                 f"{amplitude} and {exponent} are not identified: the fit needs no term in {symbol} "
-                f"({amplitude}/{symbol}^{exponent} is nothing at every run)"
+                f"({amplitude}/{symbol}^{exponent} is the same at every run, a part of E)"
             )
         elif clear < CLEAR:
             notes.append(
@@ -71,12 +71,7 @@ def oddities(fit: AdditiveFit) -> tuple[str, ...]:
 def _strength(fit: AdditiveFit) -> tuple[float, float]:
     """How many standard errors the slopes alpha·A/N^alpha and beta·B/D^beta at the centre stand away from 0."""
     problem = fit.problem
-    e, u, v = (term[0] for term in problem.terms(fit.theta[None]))
-    columns = np.stack([np.full(u.shape, problem.center[2]), u, v, -u * problem.x, -v * problem.y], axis=1)
-    if problem.is_log:
-        columns /= (e + u + v)[:, None]
-    if problem.scale is not None:
-        columns *= problem.scale[:, None]
+    columns = problem.jacobian(fit.theta)
     sigma = robust_sigma(problem.residuals(fit.theta[None])[0], least=1e-12 * problem.unit)
     free = slice(1 if fit.params["E"] == 0 else 0, 5)
     size = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)

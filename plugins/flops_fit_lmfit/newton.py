@@ -14,7 +14,7 @@ from flops_fit_lmfit.objective import Objective
 
 Floats = NDArray[np.float64]
 
-TOLERANCE = 1e-13  # relative decrease of the objective that a further step promises
+TOLERANCE = 1e-17  # relative decrease of the objective that a further step promises
 ROUNDING = 1e-15  # a residual's own rounding error
 LONGEST = 2.0  # no coordinate (all are logarithms or exponents) moves further in one step
 SLOTS = 256  # problems at work at once: their arrays stay in the processor's cache
@@ -63,8 +63,9 @@ def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps:
         step, promised, mu = _step(g, h, metric[at], damping[at], theta[at, 0])
         trial = theta[at] + step
         trial[:, 0] = np.maximum(trial[:, 0], 0.0)
-        f_new, g_new, h_new = objective.derivatives(trial, w)
-        better = f_new <= f * (1 + 1e-14) + small
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # too long a step is no better: not taken
+            f_new, g_new, h_new = objective.derivatives(trial, w)
+        better = f_new <= f * (1 + 1e-13) + small
         new = np.isinf(f)  # its first step was none: it only evaluates the start
         with np.errstate(invalid="ignore", divide="ignore"):
             gain = (f - f_new) / promised

@@ -195,19 +195,24 @@ class Objective:
             second *= s * s
         return value, first, second
 
+    def jacobian(self, theta: Floats) -> Floats:
+        """Derivatives of the residuals s·r by the coordinates `theta` (5,): shape (k, 5)."""
+        return np.asarray(self._slopes(theta[None])[0].T)
+
+    def _slopes(self, theta: Floats) -> Floats:
+        e, u, v = self.terms(theta)
+        slopes = np.stack([np.full(u.shape, self.center[2]), u, v, -u * self.x, -v * self.y], axis=1)
+        if self.is_log:
+            slopes /= (e + u + v)[:, None, :]
+        return slopes if self.scale is None else slopes * self.scale
+
     def metric(self, theta: Floats, weights: Floats) -> Floats:
         """Hessian (m, 5, 5) of the quadratic that majorises the objective at `theta`: positive definite."""
-        e, u, v = self.terms(theta)
-        g = np.stack([np.full(u.shape, self.center[2]), u, v, -u * self.x, -v * self.y], axis=1)
-        if self.is_log:
-            g /= (e + u + v)[:, None, :]
         h = weights * 2.0
         if self.is_huber:
-            r = np.abs(self.residuals(theta))
-            h = weights * (self.delta / np.maximum(r, self.delta))
-        if self.scale is not None:
-            h = h * self.scale**2
-        m = (g * h[:, None, :]) @ g.transpose(0, 2, 1)
+            h = weights * (self.delta / np.maximum(np.abs(self.residuals(theta)), self.delta))
+        slopes = self._slopes(theta)
+        m = (slopes * h[:, None, :]) @ slopes.transpose(0, 2, 1)
         diagonal = np.einsum("mii->mi", m)  # a view
         diagonal += 1e-10 * diagonal.max(axis=1, keepdims=True)
         return m

@@ -20,6 +20,7 @@ from flops_fit_lmfit.objective import Objective
 Floats = NDArray[np.float64]
 
 PRECISION = 1e-12
+MOST_STEPS = 300
 
 
 def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameters | None = None) -> Any:
@@ -48,17 +49,21 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
             calc_covar=not problem.is_huber,
             nan_policy="propagate",
         )
-        result = minimizer.minimize(
-            method="least_squares",
-            jac=lambda p: _jacobian(problem, p),
-            x_scale="jac",
-            loss="huber" if problem.is_huber else "linear",
-            f_scale=problem.delta,
-            ftol=PRECISION,
-            xtol=PRECISION,
-            gtol=PRECISION,
-            max_nfev=500,
-        )
+        with np.errstate(over="ignore", invalid="ignore"):  # far too long a step: scipy takes it back
+            result = minimizer.minimize(
+                method="least_squares",
+                jac=lambda p: _jacobian(problem, p),
+                x_scale="jac",
+                loss="huber" if problem.is_huber else "linear",
+                f_scale=problem.delta,
+                ftol=PRECISION,
+                xtol=PRECISION,
+                gtol=PRECISION,
+                max_nfev=MOST_STEPS,
+            )
+        if problem.is_huber:
+            for par in result.params.values():
+                par.stderr = par.correl = None
         result.objective = objective_of(problem, result)
         if best is None or result.objective < best.objective:
             best = result
@@ -95,7 +100,10 @@ def check_params(params: lmfit.Parameters) -> None:
 
 
 def _parameters(problem: Objective, start: Floats, given: lmfit.Parameters | None) -> lmfit.Parameters:
-    """The user's parameters with starting values; an exponent that is not free keeps the term at the data's centre."""
+    """The user's parameters with starting values; a free A or B is replaced by its term's logarithm at the centre.
+
+    Raw A and alpha are hopelessly correlated: the data say how large A/N^alpha is where they lie, not at N = 1.
+    """
     params = lmfit.Parameters() if given is None else given.copy()
     for name in NAMES:
         if name not in params:
@@ -105,54 +113,42 @@ def _parameters(problem: Objective, start: Floats, given: lmfit.Parameters | Non
         if params[name].vary:
             params[name].set(value=float(theta[at]))  # clipped to its bounds
         theta[at] = params[name].value
-    for name in ("E", "A", "B"):
-        if params[name].vary:
-            params[name].set(value=float(problem.params(theta)[name]))
+    values = problem.params(theta)
+    if params["E"].vary:
+        params["E"].set(value=float(values["E"]))
+    for at, name, exponent in ((1, "A", "alpha"), (2, "B", "beta")):
+        par = params[name]
+        if par.vary and par.min <= 0 and np.isinf(par.max):
+            params.add(f"ln_{name}_center", value=float(theta[at]))
+            par.set(expr=f"exp(ln_{name}_center + {exponent} * {problem.center[at - 1]!r})")
+        elif par.vary:
+            par.set(value=float(values[name]))
     return params
 
 
 def _theta(problem: Objective, params: lmfit.Parameters) -> Floats:
-    values = {name: max(params[name].value, 1e-300) if name in "EAB" else params[name].value for name in NAMES}
+    values = {name: params[name].value for name in NAMES}
+    values |= {name: max(values[name], 1e-300) for name in ("A", "B")}
     return problem.theta(values)[None]
 
 
 def _jacobian(problem: Objective, params: lmfit.Parameters) -> Floats:
-    """Derivatives of the residuals by the free parameters, (k, free); through ties by the chain rule."""
-    theta = _theta(problem, params)
-    by_name = dict(zip(NAMES, _columns(problem, theta, params), strict=True))
+    """Derivatives of the residuals by the free parameters, (k, free): analytic, times those of the ties."""
     free = [name for name, par in params.items() if par.vary]
-    tied = [name for name in NAMES if params[name].expr]
-    columns = []
-    for name in free:
-        column = by_name.get(name, np.zeros_like(problem.loss))
-        for other in tied:
-            slope = _slope(params, other, name)
-            if slope:
-                column = column + slope * by_name[other]
-        columns.append(column)
-    return np.stack(columns, axis=1)
+    chain = np.stack([_by_free(problem, params, name) for name in free], axis=1)
+    return problem.jacobian(_theta(problem, params)[0]) @ chain
 
 
-def _columns(problem: Objective, theta: Floats, params: lmfit.Parameters) -> list[Floats]:
-    """Derivatives of the residuals by E, A, B, alpha, beta, each (k,)."""
-    e, u, v = (term[0] for term in problem.terms(theta))
-    outer = np.ones_like(u) if problem.scale is None else problem.scale
-    if problem.is_log:
-        outer = outer / (e + u + v)
-    log_n, log_d = problem.x + problem.center[0], problem.y + problem.center[1]
-    a, b = (max(params[name].value, 1e-300) for name in ("A", "B"))
-    return [outer, outer * u / a, outer * v / b, -outer * u * log_n, -outer * v * log_d]
-
-
-def _slope(params: lmfit.Parameters, tied: str, free: str) -> float:
-    """Derivative of a tied parameter by a free one: central differences through lmfit's own expressions."""
-    value = params[free].value
-    step = 1e-6 * max(abs(value), 1e-6)
+def _by_free(problem: Objective, params: lmfit.Parameters, name: str) -> Floats:
+    """Derivatives of the coordinates (5,) by a free parameter: central differences through lmfit's expressions."""
+    value = params[name].value
+    step = 1e-5 * max(abs(value), 1e-3)
     ends = []
-    for sign in (1.0, -1.0):
-        params[free].value = value + sign * step
+    for shifted in (value + step, value - step):
+        params[name].value = shifted
         params.update_constraints()
-        ends.append(params[tied].value)
-    params[free].value = value
+        ends.append((params[name].value, _theta(problem, params)[0]))
+    params[name].value = value
     params.update_constraints()
-    return float((ends[0] - ends[1]) / (2.0 * step))
+    (high, above), (low, below) = ends
+    return np.asarray((above - below) / (high - low))

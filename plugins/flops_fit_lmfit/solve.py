@@ -82,6 +82,16 @@ def fit_additive(
             problem = attrs.evolve(problem, delta=TUNING * robust_sigma(problem.residuals(theta[None])[0]))
             theta, found = _best(problem, theta[None], w)
         theta, found = _best(problem, np.concatenate([theta[None], starts(problem, w)]), w)
+    return _described(problem, theta, found)
+
+
+def solve_from(fit: AdditiveFit, theta: Floats) -> AdditiveFit:
+    """The fit, or a better one if the search from `theta` (5,) finds it."""
+    other, found = _best(fit.problem, theta[None], np.ones(len(fit.problem.loss)))
+    return _described(fit.problem, other, found) if found[0] < fit.objective else fit
+
+
+def _described(problem: Objective, theta: Floats, found: tuple[float, float, bool]) -> AdditiveFit:
     value, decrease, converged = found
     return AdditiveFit(
         params={name: float(problem.params(theta)[name]) for name in ("E", "A", "B", "alpha", "beta")},

@@ -19,7 +19,7 @@ from flops_fit_core.errors import FitError
 from flops_fit_lmfit import additive, bootstrap, constrained, holdout, identify, polish
 from flops_fit_lmfit.objective import OBJECTIVES
 from flops_fit_lmfit.outliers import find_outliers
-from flops_fit_lmfit.solve import AdditiveFit, first_delta, fit_additive, noise_scale
+from flops_fit_lmfit.solve import AdditiveFit, first_delta, fit_additive, noise_scale, solve_from
 from flops_fit_lmfit.usable import require_points, usable_runs
 
 Floats = NDArray[np.float64]
@@ -143,11 +143,8 @@ class SurfaceFitter:
         if self.params is not None:
             return constrained.fit(free, self.params)
         result = polish.polish(free.problem, [free.theta])
-        if result.objective < free.objective * (1 - 1e-9):
-            raise FitError(
-                f"lmfit found an objective of {result.objective:.9g} below the fit's {free.objective:.9g}: "
-                "the fit is not at its optimum; please report these runs"
-            )
+        if result.objective < free.objective:  # by more than rounding only where the optimum is at infinity
+            free = solve_from(free, polish.theta_of(free.problem, result))
         return free, result
 
     def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:
@@ -204,5 +201,7 @@ def _estimate(value: float, draws: Floats | None, confidence: float) -> Estimate
     if draws is None:
         return Estimate(value=value)
     tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(draws, [tail, 1.0 - tail])
-    return Estimate(value=value, low=float(low), high=float(high), stderr=float(np.std(draws, ddof=1)))
+    with np.errstate(over="ignore", invalid="ignore"):  # A and B are heavy-tailed: a draw may overflow
+        low, high = np.quantile(draws, [tail, 1.0 - tail])
+        stderr = float(np.std(draws, ddof=1))
+    return Estimate(value=value, low=float(low), high=float(high), stderr=stderr if np.isfinite(stderr) else None)
