@@ -21,8 +21,9 @@ import torch
 from torch.utils.data import TensorDataset
 
 from flops_fit_accelerate import AccelerateTrainer
-from flops_fit_accelerate.loop import Job
+from flops_fit_accelerate.loop import Clock, Job
 from flops_fit_accelerate.session import Session
+from flops_fit_accelerate.setup import Setup
 from flops_fit_core.data import Run, Workload
 from flops_fit_core.probe import prepare
 from flops_fit_core.store import Workspace
@@ -69,25 +70,69 @@ def data(n=4096):
     return TensorDataset(tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous())
 
 
-def by_hand(width, steps, fused=False):
-    """CPU seconds of the hand-written loop."""
-    x, y = data().tensors
-    batches = [(x[i : i + BATCH].clone(), y[i : i + BATCH].clone()) for i in range(0, BATCH * min(steps, 900), BATCH)]
-    model = Gpt(width)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=fused)
-    start = time.process_time()
-    for step in range(steps):
-        inputs, targets = batches[step % len(batches)]
-        loss = loss_fn(model(inputs), targets)
-        loss.backward()
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-    return time.process_time() - start
+class ByHand:
+    """The hand-written loop."""
+
+    def __init__(self, width, fused=False):
+        x, y = data().tensors
+        self.batches = [(x[i : i + BATCH].clone(), y[i : i + BATCH].clone()) for i in range(0, len(x), BATCH)]
+        self.model = Gpt(width)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-3, fused=fused)
+
+    def __call__(self, steps):
+        for inputs, targets in self.batches[:steps]:
+            loss = loss_fn(self.model(inputs), targets)
+            loss.backward()
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
 
 
 def workload(width):
     made = Workload(name="gpt", model_cls=Gpt, size_param="width", dataset=data(), loss_fn=loss_fn)
     return prepare(made, BATCH)[0], Gpt(width).num_params()
+
+
+def planned(width, steps):
+    prepared, n = workload(width)
+    d = steps * BATCH * LENGTH
+    return prepared, Run(budget=6.0 * n * d, size=width, n_params=n, n_tokens=d, flops=6.0 * n * d)
+
+
+class Ours:
+    """The trainer's own loop, a part of a long run at a time."""
+
+    def __init__(self, width, folder):
+        prepared, run = planned(width, 1_000_000)
+        trainer, workspace = AccelerateTrainer(lr=1e-3, batch_size=BATCH), Workspace(folder)
+        setup = Setup.of(trainer, run, prepared, workspace)
+        self.job = Session(trainer=trainer, run=run, workspace=workspace, setup=setup).job
+        self.clock = Clock(trainer.checkpoint_every)
+
+    def __call__(self, steps):
+        self.job.train_until(self.job.at.tokens + steps * BATCH * LENGTH, self.clock, lambda: None)
+
+
+def cpu_seconds(loop, steps):
+    start = time.process_time()
+    loop(steps)
+    return time.process_time() - start
+
+
+def speed(width, steps, rounds):
+    with tempfile.TemporaryDirectory() as folder:
+        loops = {"ours": Ours(width, folder), "plain": ByHand(width), "fused": ByHand(width, fused=True)}
+        for loop in loops.values():
+            loop(20)
+        taken = {name: [] for name in loops}
+        for _ in range(rounds):
+            for name, loop in loops.items():
+                taken[name].append(cpu_seconds(loop, steps))
+    ratio = {name: statistics.median(t / u for t, u in zip(taken[name], taken["ours"], strict=True)) for name in loops}
+    milliseconds = statistics.median(taken["ours"]) / steps * 1e3
+    print(
+        f"N = {Gpt(width).num_params():6d}: {milliseconds:.2f} ms a step; steps/s over AdamW by hand {ratio['plain']:.2f}, "
+        f"over fused AdamW by hand {ratio['fused']:.2f}"
+    )
 
 
 class Timed:
@@ -114,11 +159,9 @@ class Timed:
         return owner, name, function
 
 
-def ours(width, steps, **options):
+def whole_run(width, steps, **options):
     """CPU seconds of a run's parts: ``train_until`` (the optimizer loop), ``_on_point``, ``_measure``, ``_save``, ``rest``."""
-    prepared, n = workload(width)
-    d = steps * BATCH * LENGTH
-    run = Run(budget=6.0 * n * d, size=width, n_params=n, n_tokens=d, flops=6.0 * n * d)
+    prepared, run = planned(width, steps)
     trainer = AccelerateTrainer(lr=1e-3, batch_size=BATCH, **options)
     timed = Timed()
     watched = [timed.watch(Job, "train_until")]
@@ -133,24 +176,9 @@ def ours(width, steps, **options):
     return timed.seconds | {"final": record.metrics["eval_seconds"], "wall": record.seconds}
 
 
-def speed(width, steps, rounds):
-    plain, fused, us = [], [], []
-    for _ in range(rounds):
-        plain.append(by_hand(width, steps))
-        us.append(ours(width, steps, eval_share=0.0)["train_until"])
-        fused.append(by_hand(width, steps, fused=True))
-    n = Gpt(width).num_params()
-    per_step = statistics.median(us) / steps * 1e3
-    ratio = statistics.median(p / u for p, u in zip(plain, us, strict=True))
-    against_fused = statistics.median(f / u for f, u in zip(fused, us, strict=True))
-    print(
-        f"N = {n:7d}: {per_step:.2f} ms a step; steps/s over AdamW by hand {ratio:.2f}, over fused AdamW {against_fused:.2f}"
-    )
-
-
 def overhead(width, seconds):
-    steps = max(200, int(seconds / (ours(width, 100, eval_share=0.0)["train_until"] / 100)))
-    parts = ours(width, steps)
+    steps = max(200, int(seconds / (whole_run(width, 100, eval_share=0.0)["train_until"] / 100)))
+    parts = whole_run(width, steps)
     loop = parts["train_until"]
     final = parts["final"]
     extra = parts["_on_point"] + parts.get("_save", 0.0) + max(parts["_measure"] - final, 0.0) + parts["train"]
@@ -174,19 +202,19 @@ def memory(width):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--rounds", type=int, default=25)
+    parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--seconds", type=float, default=60.0, help="length of the run whose overhead is measured")
     parser.add_argument("--memory", choices=("by_hand", "ours"), help=argparse.SUPPRESS)
     parser.add_argument("--width", type=int, default=256, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(1)
     if options.memory:
-        {"by_hand": by_hand, "ours": ours}[options.memory](options.width, 30)
+        whole_run(options.width, 30) if options.memory == "ours" else ByHand(options.width)(30)
         print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
         return
     speed(36, options.steps, options.rounds)
-    speed(88, options.steps // 2, options.rounds)
+    speed(88, options.steps, options.rounds)
     memory(options.width)
     if options.seconds:
         overhead(36, options.seconds)
