@@ -76,11 +76,11 @@ class FitterContract(StageContract):
     def test_it_answers_for_arrays_of_draws(self) -> None:
         """``optimum`` of an array of parameters is the array of its answers."""
         fit, fitter = self.fitted(), self.made()
-        names = list(fit.draws) or list(fit.values)
-        drawn = {name: fit.values[name] * (1 + 1e-4 * np.arange(3)) for name in names}
+        scaled = {name: value * (1 + 1e-4 * np.arange(3)) for name, value in fit.values.items()}
+        drawn = {name: draws[:3] for name, draws in fit.draws.items()} or scaled
         together = [np.broadcast_to(part, (3,)) for part in fitter.optimum({**fit.values, **drawn}, fit.cost, 1e19)]
         for i in range(3):
-            one = fitter.optimum({**fit.values, **{name: drawn[name][i] for name in names}}, fit.cost, 1e19)
+            one = fitter.optimum({**fit.values, **{name: draws[i] for name, draws in drawn.items()}}, fit.cost, 1e19)
             assert np.allclose([part[i] for part in together], [float(part) for part in one], rtol=1e-9)
 
     def test_no_other_model_is_better(self) -> None:

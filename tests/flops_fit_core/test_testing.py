@@ -76,6 +76,14 @@ class TestIsoFlopFitter(testing.FitterContract):
         return flops_fit.fitter("isoflop", bootstrap=100)
 
 
+class TestEnvelope(testing.FitterContract):
+    name = "envelope"
+    tolerance = 0.5  # N_opt can only be a size that was trained
+
+    def make_fitter(self):
+        return flops_fit.fitter("envelope", bootstrap=100)
+
+
 class TestMatplotlib(testing.ReporterContract):
     name = "matplotlib"
 
