@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from numbers import Real
 from typing import Any
 
 import attrs
@@ -44,7 +45,7 @@ def _at_least(least: float, *, none: bool = False) -> Any:
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if (value is None and none) or callable(value):
             return
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= least:
+        if isinstance(value, bool) or not isinstance(value, Real) or not value >= least:  # type: ignore[operator]
             raise InputError(f"{attribute.name}={value!r} must be a number of at least {least}")
 
     return check

@@ -83,6 +83,18 @@ def test_one_process_that_fails_ends_the_job_and_the_next_goes_on(tmp_path, scen
 
 
 @pytest.mark.slow
+def test_a_job_may_go_on_on_another_number_of_processes(tmp_path):
+    launch(tmp_path / "a", "dies", 2)
+    assert list((tmp_path / "a").rglob("state.pt"))
+    done, [told] = launch(tmp_path / "a", "plain", 1)
+    assert done.returncode == 0, done.stderr
+    done, [whole] = launch(tmp_path / "whole", "plain", 1)
+    for a, b in zip(told, whole, strict=True):
+        assert (a["status"], a["n_tokens"]) == ("done", b["n_tokens"])
+        assert a["loss"] == pytest.approx(b["loss"], abs=1e-3)
+
+
+@pytest.mark.slow
 def test_an_exception_on_all_processes_is_a_failed_run_and_the_sweep_goes_on(tmp_path):
     done, [first, second] = launch(tmp_path / "a", "all raise", 2)
     assert done.returncode == 0, done.stderr
