@@ -93,7 +93,7 @@ class EnsembleFitter:
         draws = members["surface"].draws
         top = float(np.max(cost.flops(kept.n_params, kept.n_tokens)))
         values = {name: estimate.value for name, estimate in params.items()}
-        law = holdout.Law(loss=None, optimum=lambda budget: self.optimum(values, cost, budget))
+        average = holdout.Law(loss=None, optimum=lambda budget: self.optimum(values, cost, budget))
         return Fit(
             fitter="ensemble",
             params=self._exponents(params, draws, cost, top) | params,
@@ -109,7 +109,7 @@ class EnsembleFitter:
             model_error=holdout.model_error(blended),
             largest_budget=top,
             formula=FORMULA,
-            notes=(*usable.notes, *notes, *unseen_optimum(law, kept, cost)),
+            notes=(*usable.notes, *notes, *unseen_optimum(average, kept, cost)),
             details={
                 "members": {name: unplain(attrs.evolve(fit, draws={}).to_dict()) for name, fit in members.items()}
             },
@@ -142,8 +142,9 @@ class EnsembleFitter:
             )
         for name, errors in zip(("frontier", "surface"), held, strict=True):
             if name in members:
-                judged = {"hold_out": holdout.summary(errors), "model_error": holdout.model_error(errors)}
-                members[name] = attrs.evolve(members[name], **judged)
+                members[name] = attrs.evolve(
+                    members[name], hold_out=holdout.summary(errors), model_error=holdout.model_error(errors)
+                )
         return members, notes
 
     def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> _Both:
@@ -189,7 +190,7 @@ class EnsembleFitter:
         if "frontier_E" in params:
             c = (CostModel.six_nd() if cost is None else cost).flops(n, d)
             log_loss = log_loss + weight * np.log(frontier_law.loss(_part(params, "frontier_"), n, c))
-        return np.exp(log_loss)
+        return np.asarray(np.exp(log_loss))
 
     def optimum(self, params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
         """N by the average of ln N_opt, D = C / cost(N), and the average law's loss there.

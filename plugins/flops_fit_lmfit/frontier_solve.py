@@ -67,7 +67,7 @@ class Solution:
     @property
     def residuals(self) -> Floats:
         """Residuals ln L_pred − ln L of every run, shape (k,)."""
-        return self.objective.residuals(self.theta[None])[0]
+        return np.asarray(self.objective.residuals(self.theta[None])[0])
 
 
 def run_weights(c: Floats, power: float) -> Floats:

@@ -7,9 +7,9 @@ The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) to ev
 and the priors at their plain strength (weights that grow with C, or strong priors, bend the law away from
 clean runs of the small budgets, which then look bad); mark the runs whose ln L lies more than five robust
 sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 % of a budget, the worst
-first. Only high losses are marked: a run can fail to learn, none learns too well. The frontier law judges, because runs that bend away from the
-additive law show an error of that law and not of theirs. Sigma is at least 1e-6, so that data without noise
-lose nothing.
+first. Only high losses are marked: a run can fail to learn, none learns too well. The frontier law judges,
+because runs that bend away from the additive law show an error of that law and not of theirs. Sigma is at
+least 1e-6, so that data without noise lose nothing.
 """
 
 from __future__ import annotations

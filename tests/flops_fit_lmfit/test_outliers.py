@@ -24,7 +24,7 @@ def test_data_without_noise_lose_nothing():
 @pytest.mark.parametrize("noise", [0.003, 0.01])
 def test_clean_runs_stay_and_bad_ones_go(noise):
     caught = bad = 0
-    for seed in range(3):
+    for seed in range(2):
         for (clean, _), (runs, diverged) in zip(
             sweeps(noise=noise, seed=seed), sweeps(noise=noise, seed=seed, diverged=0.1), strict=True
         ):
@@ -32,7 +32,7 @@ def test_clean_runs_stay_and_bad_ones_go(noise):
             mask = find_outliers(runs, SIX_ND).mask
             assert not mask[~diverged].any()
             caught, bad = caught + mask.sum(), bad + diverged.sum()
-    assert bad >= 20
+    assert bad >= 10
     assert caught / bad > 0.85
 
 
