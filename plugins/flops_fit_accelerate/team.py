@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
 
@@ -89,4 +90,6 @@ def process_team() -> ProcessTeam:
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
     if state.num_processes != asked:
         raise TrainingError(f"{asked} processes were asked for and {state.num_processes} train together: {_REMEDY}")
-    return ProcessTeam(state.process_index, state.num_processes, dist.new_group(backend="gloo"))
+    # rank 0 may fit, report or wait for another driver's run while the others wait for its word
+    group = dist.new_group(backend="gloo", timeout=timedelta(days=1))
+    return ProcessTeam(state.process_index, state.num_processes, group)
