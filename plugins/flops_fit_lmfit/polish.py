@@ -41,8 +41,9 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
         InputError: a parameter that the law does not have and no tie names, or no parameter left free.
     """
     best = None
+    known = None if params is not None else np.diag([1.0 / problem.center[2], 1.0, 1.0, 1.0, 1.0])
     for start in starts:
-        at = _parameters(problem, start, params)
+        at = _free(problem, start) if params is None else _parameters(problem, start, params)
         minimizer = lmfit.Minimizer(
             lambda p: problem.residuals(_theta(problem, p))[0],
             at,
@@ -52,7 +53,9 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
         with np.errstate(over="ignore", invalid="ignore"):  # far too long a step: scipy takes it back
             result = minimizer.minimize(
                 method="least_squares",
-                jac=lambda p: _jacobian(problem, p),
+                jac=lambda p: (
+                    problem.jacobian(_theta(problem, p)[0]) @ (_chain(problem, p) if known is None else known)
+                ),
                 x_scale="jac",
                 loss="huber" if problem.is_huber else "linear",
                 f_scale=problem.delta,
@@ -69,6 +72,9 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
             best = result
     if best is None:
         raise FitError("nothing to start lmfit from")
+    if params is None:
+        for at, name in enumerate(("A", "B")):
+            best.params.add(name, expr=_raw(problem, at))
     return best
 
 
@@ -99,12 +105,27 @@ def check_params(params: lmfit.Parameters) -> None:
         raise InputError("params fixes or ties every parameter of the law: leave at least one free")
 
 
-def _parameters(problem: Objective, start: Floats, given: lmfit.Parameters | None) -> lmfit.Parameters:
+def _free(problem: Objective, start: Floats) -> lmfit.Parameters:
+    """The coordinates as lmfit's parameters, in their order, all free."""
+    params = lmfit.Parameters()
+    params.add("E", value=float(start[0] * problem.center[2]), min=0.0)
+    for name, value in zip(("ln_A_center", "ln_B_center", "alpha", "beta"), start[1:], strict=True):
+        params.add(name, value=float(value))
+    return params
+
+
+def _raw(problem: Objective, at: int) -> str:
+    """Expression for lmfit of A (0) or B (1) by its term's logarithm at the centre of the data."""
+    name, exponent = (("A", "alpha"), ("B", "beta"))[at]
+    return f"exp(ln_{name}_center + {exponent} * {problem.center[at]!r})"
+
+
+def _parameters(problem: Objective, start: Floats, given: lmfit.Parameters) -> lmfit.Parameters:
     """The user's parameters with starting values; a free A or B is replaced by its term's logarithm at the centre.
 
     Raw A and alpha are hopelessly correlated: the data say how large A/N^alpha is where they lie, not at N = 1.
     """
-    params = lmfit.Parameters() if given is None else given.copy()
+    params = given.copy()
     for name in NAMES:
         if name not in params:
             params.add(name, value=1.0, min=-np.inf if name in ("alpha", "beta") else 0.0)
@@ -116,27 +137,30 @@ def _parameters(problem: Objective, start: Floats, given: lmfit.Parameters | Non
     values = problem.params(theta)
     if params["E"].vary:
         params["E"].set(value=float(values["E"]))
-    for at, name, exponent in ((1, "A", "alpha"), (2, "B", "beta")):
+    for at, name in enumerate(("A", "B")):
         par = params[name]
         if par.vary and par.min <= 0 and np.isinf(par.max):
-            params.add(f"ln_{name}_center", value=float(theta[at]))
-            par.set(expr=f"exp(ln_{name}_center + {exponent} * {problem.center[at - 1]!r})")
+            params.add(f"ln_{name}_center", value=float(theta[1 + at]))
+            par.set(expr=_raw(problem, at))
         elif par.vary:
             par.set(value=float(values[name]))
     return params
 
 
 def _theta(problem: Objective, params: lmfit.Parameters) -> Floats:
-    values = {name: params[name].value for name in NAMES}
-    values |= {name: max(values[name], 1e-300) for name in ("A", "B")}
-    return problem.theta(values)[None]
+    alpha, beta = params["alpha"].value, params["beta"].value
+    terms = [
+        params[f"ln_{name}_center"].value
+        if f"ln_{name}_center" in params
+        else float(np.log(max(params[name].value, 1e-300))) - exponent * center
+        for name, exponent, center in (("A", alpha, problem.center[0]), ("B", beta, problem.center[1]))
+    ]
+    return np.array([[params["E"].value / problem.center[2], *terms, alpha, beta]])
 
 
-def _jacobian(problem: Objective, params: lmfit.Parameters) -> Floats:
-    """Derivatives of the residuals by the free parameters, (k, free): analytic, times those of the ties."""
-    free = [name for name, par in params.items() if par.vary]
-    chain = np.stack([_by_free(problem, params, name) for name in free], axis=1)
-    return problem.jacobian(_theta(problem, params)[0]) @ chain
+def _chain(problem: Objective, params: lmfit.Parameters) -> Floats:
+    """Derivatives of the coordinates by the free parameters, (5, free)."""
+    return np.stack([_by_free(problem, params, name) for name, par in params.items() if par.vary], axis=1)
 
 
 def _by_free(problem: Objective, params: lmfit.Parameters, name: str) -> Floats:
