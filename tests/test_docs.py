@@ -5,6 +5,7 @@ Every ``python`` block of the pages below runs, page by page, in one namespace, 
 options of the trainer too, is the real thing.
 """
 
+import fnmatch
 import inspect
 import math
 import re
@@ -157,4 +158,4 @@ def test_every_page_is_in_the_table_of_contents():
     index = (ROOT / "docs" / "index.md").read_text(encoding="utf-8")
     pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
     listed = {line.strip() for block in re.findall(r"(?s)```{toctree}(.*?)```", index) for line in block.splitlines()}
-    assert pages <= listed
+    assert [page for page in pages if not any(fnmatch.fnmatch(page, pattern) for pattern in listed if pattern)] == []
