@@ -27,7 +27,7 @@ result = flops_fit.find_optimal(
     loss_fn=nn.functional.mse_loss,
     data_unit="pixels",
     compute_budgets=[5e7, 1e8, 2e8],
-    trainer=flops_fit.trainer("accelerate", lr=0.02, batch_size=64),
+    trainer=flops_fit.trainer("accelerate", lr=lambda run: 0.2 / run.size, batch_size=64),
     output_dir="outputs/painter",
 )
 print(result)
