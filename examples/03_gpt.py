@@ -23,7 +23,7 @@ def main() -> None:
     result = flops_fit.find_optimal(
         workload=flops_fit.workload("gpt", corpus=chosen.corpus, corpus_path=chosen.path, parametrization="u-mup"),
         compute_budgets=BUDGETS,
-        trainer=flops_fit.trainer("accelerate", lr=0.5, batch_size=4),
+        trainer=flops_fit.trainer("accelerate", lr=1.0, batch_size=4),
         executor=flops_fit.executor("processes"),
         output_dir=f"outputs/gpt-{chosen.corpus}",
     )

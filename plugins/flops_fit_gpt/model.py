@@ -78,7 +78,10 @@ def _check(width: int, n_layers: int, vocab_size: int, head_dim: int, tied: bool
 
 
 class Block(nn.Module):
-    """Attention, then a feed-forward layer four times as wide, each added to the stream."""
+    """Attention, then a feed-forward layer four times as wide, each added to the stream.
+
+    The feed-forward activation is the squared ReLU (So et al. 2021, arXiv 2109.08668).
+    """
 
     def __init__(self, width: int, head_dim: int, scale: float, n_layers: int, matrix: Callable[..., Matrix]) -> None:
         super().__init__()
