@@ -171,7 +171,7 @@ class Runs:
             hparams=[run.hparams for run in runs],
             schedule=[str(record.recipe.get("schedule", "")) for record in records],
             label=[run.run_id for run in runs],
-            flags=[("undercooled",) if record.recipe.get("short") else () for record in records],
+            flags=[("undercooled",) if record.recipe.get("too_short") else () for record in records],
             curves=[record.curve for record in records],
         )
 

@@ -50,8 +50,8 @@ def test_a_run_too_short_for_its_schedule_is_undercooled():
     run = Run(budget=1e15, size=1, n_params=10, n_tokens=100, flops=6e3)
     point = CurvePoint(n_tokens=100, loss=2.0)
     records = [
-        RunRecord(run=run, loss=2.0, n_tokens=100, flops=6e3, recipe={"short": "5 of 10 steps"}, curve=(point,)),
-        RunRecord(run=run, loss=2.0, n_tokens=100, flops=6e3, recipe={"short": ""}),
+        RunRecord(run=run, loss=2.0, n_tokens=100, flops=6e3, recipe={"too_short": "5 of 10 steps"}, curve=(point,)),
+        RunRecord(run=run, loss=2.0, n_tokens=100, flops=6e3, recipe={"too_short": ""}),
     ]
     assert usable_runs(Runs.from_records(records), exclude_undercooled=True).rows.tolist() == [1]
 
