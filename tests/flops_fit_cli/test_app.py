@@ -268,7 +268,7 @@ def test_the_console_script_is_this_program():
 def test_ctrl_c_stops_with_status_130_and_the_same_command_goes_on(tmp_path):
     words = ["run", "vit", "--budgets", "2e9", "4e9", "--sizes", "16", "24", "32", "40", "--output-dir", tmp_path / "o"]
     words += ["--fitter", "surface", "--set", "trainer.batch_size=16"]
-    process = subprocess.Popen(
+    running = subprocess.Popen(
         [sys.executable, "-m", "flops_fit_cli", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -276,11 +276,11 @@ def test_ctrl_c_stops_with_status_130_and_the_same_command_goes_on(tmp_path):
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     while not list(tmp_path.glob("o/runs/*/record.json")):
-        assert process.poll() is None, process.stderr.read()
+        assert running.poll() is None, running.stderr.read()
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate()
-    assert process.returncode == 130
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate()
+    assert running.returncode == 130
     assert "goes on from there" in said
     assert "Traceback" not in said
     finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("o/runs/*/record.json")}
