@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from flops_fit_core.data import Estimate, Fit, Prediction, Report, Result, Table
-from flops_fit_core.errors import InputError
+from flops_fit_core.errors import FitError, InputError
 from flops_fit_core.text import si
 
 if TYPE_CHECKING:
@@ -103,12 +103,11 @@ def report(result: Result, out_dir: Path | None, reporter: Any) -> Report:
 
 
 def answer_text(result: Result) -> str:
-    """Table, what to doubt, and where the files are, for a terminal."""
-    parts = [_title(result)]
-    if result.fit is not None:
-        parts.append(str(result.chinchilla_table()))
-        if len(result.fits) > 1 or result.fit.members:
-            parts.append(f"The fits side by side:\n\n{result.compare([max(result.plan.budgets)])}")
+    """Table, fits side by side, what to doubt, and where the files are, for a terminal."""
+    table = own_table(result)
+    parts = [_title(result), "" if table is None else str(table)]
+    if result.fit is not None and (len(result.fits) > 1 or result.fit.members):
+        parts.append(f"The fits side by side:\n\n{result.compare([max(result.plan.budgets)])}")
     parts.append("\n".join(f"note: {text}" for text in _doubts(result)))
     if result.output_dir is not None:
         parts.append(f"Everything is in {result.output_dir}")
@@ -117,9 +116,17 @@ def answer_text(result: Result) -> str:
 
 def answer_html(result: Result) -> str:
     """The same for a notebook."""
-    table = "" if result.fit is None else result.chinchilla_table()._repr_html_()
+    table = own_table(result)
     doubts = "".join(f"<li>{escape(text)}</li>" for text in _doubts(result))
-    return f"<p>{escape(_title(result))}</p>{table}<ul>{doubts}</ul>"
+    return f"<p>{escape(_title(result))}</p>{table._repr_html_() if table else ''}<ul>{doubts}</ul>"
+
+
+def own_table(result: Result) -> Table | None:
+    """The study's own table; ``None`` where nothing was fitted or the fit has no optimum (a diagnostic says so)."""
+    try:
+        return result.chinchilla_table()
+    except FitError:
+        return None
 
 
 def _title(result: Result) -> str:

@@ -12,11 +12,13 @@ import numpy as np
 
 from flops_fit_core.compare import disagreements
 from flops_fit_core.data import Diagnostic, Fit, RunRecord, Runs
+from flops_fit_core.errors import FlopsFitError
 from flops_fit_core.text import si
 
 MAX_EPOCHS = 4
 MIN_BUDGETS = 3
 FAR = 40.0
+OUTSIDE = 3.0
 
 
 def diagnose(records: Sequence[RunRecord], runs: Runs, fits: Sequence[Fit], parametrization: str) -> list[Diagnostic]:
@@ -30,6 +32,7 @@ def diagnose(records: Sequence[RunRecord], runs: Runs, fits: Sequence[Fit], para
         *_one_learning_rate(records, parametrization),
         *(Diagnostic(kind="fit", message=f"{fit.fitter}: {note}") for fit in fits for note in fit.notes),
         *_disagreements(fits, runs),
+        *_no_optimum(fits, runs),
     ]
 
 
@@ -45,12 +48,31 @@ def far_extrapolation(compute_budget: float, extrapolation: float) -> Diagnostic
 
 
 def _disagreements(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
-    """Fits that contradict each other at the largest budget, and members of an average that do."""
+    """Fits that contradict each other at the largest budget."""
+    if not fits or runs.budget is None:
+        return []
+    return [Diagnostic(kind="disagreement", message=text) for text in disagreements(fits, float(runs.budget.max()))]
+
+
+def _no_optimum(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
+    """A fit that gives no optimum at the budgets that were trained, or one far from every trained size."""
     if not fits or runs.budget is None:
         return []
     budget = float(runs.budget.max())
-    said = disagreements(fits, budget) + disagreements(list(fits[0].members.values()), budget)
-    return [Diagnostic(kind="disagreement", message=text) for text in said]
+    try:
+        n = fits[0].predict(budget).n_params.value
+    except FlopsFitError as error:
+        return [Diagnostic(kind="optimum", message=f"{fits[0].fitter} gives no answer: {error}")]
+    low, high = float(runs.n_params.min()), float(runs.n_params.max())
+    if low / OUTSIDE <= n <= high * OUTSIDE:
+        return []
+    return [
+        Diagnostic(
+            kind="optimum",
+            message=f"{fits[0].fitter} puts the optimum at {si(budget)} FLOPs at N = {si(n)}, far outside the sizes that were "
+            f"trained ({si(low)} to {si(high)}): the law does not describe these runs; add sizes on that side",
+        )
+    ]
 
 
 def _unfinished(records: Sequence[RunRecord]) -> list[Diagnostic]:

@@ -19,7 +19,8 @@ log = logging.getLogger("flops_fit")
 
 def fit_one(fitter: Fitter, runs: Runs, cost: CostModel) -> Fit:
     """Fit and remember the fitter, so that the fit can answer whatever its name."""
-    return attrs.evolve(fitter.fit(runs, cost), law=fitter)
+    fit = fitter.fit(runs, cost)
+    return fit if fit.law is not None else attrs.evolve(fit, law=fitter)
 
 
 def fit_all(fitters: Sequence[Fitter], runs: Runs, cost: CostModel) -> tuple[tuple[Fit, ...], list[Diagnostic]]:

@@ -55,7 +55,9 @@ class Study:
             identity = identify_workload(self.workload, identify) | {"trainer": settings_of(self.trainer, identify)}
             unidentified = tuple(identify.unknown)
             stages = {"planner": self.planner, "flop_counter": self.counter, "reporter": self.reporter}
-            settings: dict[str, Any] = {kind: settings_of(stage, identify) for kind, stage in stages.items() if stage is not None}
+            settings: dict[str, Any] = {
+                kind: settings_of(stage, identify) for kind, stage in stages.items() if stage is not None
+            }
             settings["fitters"] = [settings_of(fitter, identify) for fitter in self.fitters]
             self._manifest = Manifest(
                 workload=self.workload.name,

@@ -16,7 +16,7 @@ import attrs
 from flops_fit_core.data import Run, RunRecord, Workload
 from flops_fit_core.stages import Executor, Trainer
 from flops_fit_core.store import Workspace
-from flops_fit_core.training import keep, train_group
+from flops_fit_core.training import keep, team_of, train_group
 
 log = logging.getLogger("flops_fit")
 
@@ -78,12 +78,13 @@ def train_runs(
         groups.sort(key=lambda group: -sum(run.flops for run in group))
     records: list[RunRecord] = []
     waiting: dict[Future[Any], tuple[Run, ...]] = {}
+    alone = team_of(trainer).size == 1
     try:
         for group in groups:
             waiting[executor.submit(train_group, trainer, group, workload, workspace)] = group
-            records += _collect(waiting, workspace, watcher, timeout=0)
+            records += _collect(waiting, workspace, watcher, alone, timeout=0)
         while waiting:
-            records += _collect(waiting, workspace, watcher, timeout=POLL_SECONDS)
+            records += _collect(waiting, workspace, watcher, alone, timeout=POLL_SECONDS)
     except KeyboardInterrupt:
         done = sum(workspace.record(run) is not None for run in runs)
         raise KeyboardInterrupt(
@@ -93,7 +94,7 @@ def train_runs(
 
 
 def _collect(
-    waiting: dict[Future[Any], tuple[Run, ...]], workspace: Workspace, watcher: Watcher, timeout: float
+    waiting: dict[Future[Any], tuple[Run, ...]], workspace: Workspace, watcher: Watcher, alone: bool, timeout: float
 ) -> list[RunRecord]:
     """Take the records of what has finished, and look at what has not."""
     finished, others = wait(waiting, timeout=timeout, return_when=FIRST_COMPLETED)
@@ -101,21 +102,24 @@ def _collect(
         watcher.poll(run for future in others for run in waiting[future])
     records = []
     for future in finished:
-        for record in _records(future, waiting.pop(future), workspace):
+        for record in _records(future, waiting.pop(future), workspace, alone):
             watcher.end(record)
             records.append(record)
     return records
 
 
-def _records(future: Future[Any], group: tuple[Run, ...], workspace: Workspace) -> list[RunRecord]:
-    """A future's records; where its worker died, failed records for the runs that have none."""
+def _records(future: Future[Any], group: tuple[Run, ...], workspace: Workspace, alone: bool) -> list[RunRecord]:
+    """A future's records; where its worker died, failed records for the runs that have none.
+
+    In a team of several processes an error ends the job instead: the others wait for this one.
+    """
     try:
         error = future.exception()
     except CancelledError as cancelled:
         error = cancelled
     if error is None:
         return list(future.result())
-    if not isinstance(error, Exception):
+    if not isinstance(error, Exception) or not alone:
         raise error
     records = []
     for run in group:

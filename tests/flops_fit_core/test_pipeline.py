@@ -308,3 +308,31 @@ def test_a_prediction_prints_both_intervals_and_the_size(tmp_path):
     assert "C = 1e19 FLOPs, 3.33 times the largest budget" in text
     assert "by sampling alone" in text
     assert "the nearest that the model takes" in text
+
+
+def test_a_fit_without_an_optimum_costs_the_table_and_not_the_result(tmp_path):
+    class Lost:
+        def fit(self, runs, cost):
+            return flops_fit.Fit(fitter="lost", params={}, largest_budget=max(runs.budget), cost=cost)
+
+        def optimum(self, params, cost, budget):
+            return np.nan, np.nan, np.nan
+
+    result = sweep(tmp_path, fitter=(Lost(), "surface"))
+    assert "lost gives no answer" in str(result)
+    assert "lost" in result._repr_html_()
+    assert not (tmp_path / "out" / "table.md").exists()
+    with pytest.raises(FitError):
+        result.chinchilla_table()
+
+
+def test_an_optimum_far_from_every_trained_size_is_said(tmp_path):
+    class Far:
+        def fit(self, runs, cost):
+            return flops_fit.Fit(fitter="far", params={}, largest_budget=max(runs.budget), cost=cost)
+
+        def optimum(self, params, cost, budget):
+            return 1.0, cost.tokens(1.0, budget), 2.0
+
+    result = sweep(tmp_path, fitter=Far())
+    assert any(d.kind == "optimum" and "far outside the sizes" in d.message for d in result.diagnostics)

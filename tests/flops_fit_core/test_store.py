@@ -20,7 +20,9 @@ RECORD = RunRecord(
     curve=(CurvePoint(n_tokens=5000, loss=3.0), CurvePoint(n_tokens=10_000, loss=2.5, eval_loss=2.25)),
     metrics={"code": 1.25}, recipe={"lr": 1e-3, "schedule": "cosine"},
 )  # fmt: skip
-MANIFEST = Manifest(workload="w", data_unit="tokens", identity={"model": "m", "trainer": {"lr": 1}}, plan=Plan(runs=(RUN,)))
+MANIFEST = Manifest(
+    workload="w", data_unit="tokens", identity={"model": "m", "trainer": {"lr": 1}}, plan=Plan(runs=(RUN,))
+)
 
 
 def test_a_record_comes_back_exactly(tmp_path):
