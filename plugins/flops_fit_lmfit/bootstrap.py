@@ -1,8 +1,7 @@
 """Case bootstrap of the additive law: thousands of refits to resampled runs, in NumPy alone.
 
-In: a fitted `Objective` and a seed. Out: coordinates of every refit. Resampling runs is what covers:
-nominal 90 % intervals hold 87 to 93 % in simulation, where resampling within budgets holds 86 % and
-residual bootstraps 75 to 88 % (``docs/coverage.md``).
+In: a fitted `Objective` and a seed. Out: coordinates of every refit. Whole runs are resampled, whatever their
+budget: nominal 90 % intervals then hold 90 to 92 % in simulation (adaptive Huber; ``docs/coverage.md``).
 """
 
 from __future__ import annotations
@@ -13,7 +12,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from flops_fit_lmfit.newton import minimise
+from flops_fit_lmfit.newton import Minima, minimise
 from flops_fit_lmfit.objective import Objective
 
 Floats = NDArray[np.float64]
@@ -22,6 +21,8 @@ FEWEST_RUNS = 10
 """Runs below which resampling says nothing about the spread."""
 PARAMETERS = 5
 CHUNK = 500
+FEW_RUNS = 200
+SMOOTHER = 10.0
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -48,11 +49,31 @@ def refit(problem: Objective, theta: Floats, *, draws: int, seed: int) -> Refits
         draws: how many resamples.
         seed: of the resampling.
     """
-    parts = [minimise(problem, theta, counts) for counts in resamples(problem, draws=draws, seed=seed)]
+    parts = [_refit(problem, theta, counts) for counts in resamples(problem, draws=draws, seed=seed)]
     return Refits(
         theta=np.concatenate([part.theta for part in parts]),
         value=np.concatenate([part.value for part in parts]),
         converged=np.concatenate([part.converged for part in parts]),
+    )
+
+
+def _refit(problem: Objective, theta: Floats, counts: Floats) -> Minima:
+    """The minimum reached from the fit; for few runs also from a smoother objective's, and the lower of the two.
+
+    Huber's loss with a small delta has kinks enough for a second minimum close by: in 4,000 resamples of 123
+    published runs the fit alone led 8 of them to it, and the two starts none (and none of 2,000 of 240 runs).
+    """
+    warm = minimise(problem, theta, counts)
+    if not problem.is_huber or len(problem.loss) > FEW_RUNS:
+        return warm
+    smooth = minimise(attrs.evolve(problem, delta=SMOOTHER * problem.delta), theta, counts)
+    other = minimise(problem, smooth.theta, counts)
+    lower = other.value < warm.value * (1 - 1e-12)
+    return Minima(
+        theta=np.where(lower[:, None], other.theta, warm.theta),
+        value=np.where(lower, other.value, warm.value),
+        decrease=np.where(lower, other.decrease, warm.decrease),
+        converged=np.where(lower, other.converged, warm.converged),
     )
 
 

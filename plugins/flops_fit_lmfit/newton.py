@@ -35,7 +35,6 @@ class Minima:
     value: Floats
     decrease: Floats
     converged: NDArray[np.bool_]
-    steps: NDArray[np.int_]
 
 
 def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps: int = 300) -> Minima:
@@ -89,8 +88,9 @@ def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps:
         w[fill], g[fill] = weights[at[fill]], 0.0
         empty = free[len(fill) :]
         if len(empty):
-            at, w, g, h = (np.delete(array, empty, axis=0) for array in (at, w, g, h))
-    return Minima(theta=theta, value=value, decrease=decrease, converged=converged, steps=steps)
+            at = np.delete(at, empty)
+            w, g, h = (np.delete(array, empty, axis=0) for array in (w, g, h))
+    return Minima(theta=theta, value=value, decrease=decrease, converged=converged)
 
 
 def _step(g: Floats, h: Floats, metric: Floats, damping: Floats, e: Floats) -> tuple[Floats, Floats, Floats]:

@@ -85,7 +85,7 @@ def objective_of(problem: Objective, result: Any) -> float:
 
 def theta_of(problem: Objective, result: Any) -> Floats:
     """Coordinates (5,) of a result of lmfit."""
-    return _theta(problem, result.params)[0]
+    return np.asarray(_theta(problem, result.params)[0])
 
 
 def check_params(params: lmfit.Parameters) -> None:

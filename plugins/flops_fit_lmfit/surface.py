@@ -25,6 +25,15 @@ from flops_fit_lmfit.usable import require_points, usable_runs
 Floats = NDArray[np.float64]
 
 
+def _known_delta(_: Any, __: Any, delta: float | str) -> None:
+    first_delta(delta)
+
+
+def _known_params(_: Any, __: Any, params: lmfit.Parameters | None) -> None:
+    if params is not None:
+        polish.check_params(params)
+
+
 @attrs.frozen(kw_only=True)
 class SurfaceFitter:
     """Fits the additive law by one robust or least-squares objective, at its global optimum.
@@ -33,6 +42,9 @@ class SurfaceFitter:
     losses are known, each residual is divided by its own standard deviation: the run's standard error and, in
     quadrature, the scatter that the usual standard error leaves unexplained (so that runs with equal standard
     errors are fitted as if none were known).
+
+    The intervals are the case bootstrap's. In simulation (``docs/coverage.md``) nominal 90 % hold 90 to 92 % with
+    adaptive Huber and outliers excluded, and 95 to 97 %, wider than they need be, with delta 1e-3 on 35 runs.
 
     Attributes:
         objective: ``log_huber`` (Hoffmann's), ``log_mse``, ``lin_huber`` or ``lin_mse``; a sum over runs.
@@ -52,14 +64,12 @@ class SurfaceFitter:
     """
 
     objective: str = attrs.field(default="log_huber", validator=attrs.validators.in_(OBJECTIVES))
-    delta: float | str = attrs.field(default=1e-3, validator=lambda _, __, delta: first_delta(delta) and None)
+    delta: float | str = attrs.field(default=1e-3, validator=_known_delta)
     outliers: str = attrs.field(default="flag", validator=attrs.validators.in_(("flag", "exclude", "keep")))
     bootstrap: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
     confidence: float = attrs.field(default=0.90, validator=[attrs.validators.gt(0), attrs.validators.lt(1)])
     seed: int = 0
-    params: lmfit.Parameters | None = attrs.field(
-        default=None, validator=lambda _, __, params: params is None or polish.check_params(params)
-    )
+    params: lmfit.Parameters | None = attrs.field(default=None, validator=_known_params)
     hold_out: bool = True
     min_flops: float | None = None
     exclude_undercooled: bool = False
