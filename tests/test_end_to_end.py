@@ -10,10 +10,11 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-import flops_fit  # noqa: E402
-from flops_fit_core.study import refined  # noqa: E402
 from torch import nn  # noqa: E402
 from torch.utils.data import TensorDataset  # noqa: E402
+
+import flops_fit  # noqa: E402
+from flops_fit_core.study import refined  # noqa: E402
 
 BUDGETS = [1e6, 2e6, 4e6]
 

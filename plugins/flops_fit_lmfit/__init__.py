@@ -6,13 +6,16 @@ from typing import Any
 from flops_fit_core.hookspecs import hookimpl
 from flops_fit_core.lazy import LazyFactory, lazy_attributes
 
-__getattr__ = lazy_attributes(__name__, {
-    "SurfaceFitter": "surface",
-    "FrontierFitter": "frontier",
-    "EnsembleFitter": "ensemble",
-    "IsoFlopFitter": "isoflop",
-    "EnvelopeFitter": "envelope",
-})
+__getattr__ = lazy_attributes(
+    __name__,
+    {
+        "SurfaceFitter": "surface",
+        "FrontierFitter": "frontier",
+        "EnsembleFitter": "ensemble",
+        "IsoFlopFitter": "isoflop",
+        "EnvelopeFitter": "envelope",
+    },
+)
 
 
 @hookimpl

@@ -1,3 +1,3 @@
 """A plugin that needs a library nobody has."""
 
-import a_library_that_nobody_has  # noqa: F401
+import a_library_that_nobody_has
