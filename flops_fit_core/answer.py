@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 
 from flops_fit_core.data import Estimate, Fit, Prediction, Report, Result, Table
-from flops_fit_core.errors import FitError, InputError
+from flops_fit_core.errors import FlopsFitError, InputError
 from flops_fit_core.text import si
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def answer_text(result: Result) -> str:
     """Table, fits side by side, what to doubt, and where the files are, for a terminal."""
     table = own_table(result)
     parts = [_title(result), "" if table is None else str(table)]
-    if result.fit is not None and (len(result.fits) > 1 or result.fit.members):
+    if table is not None and result.fit is not None and (len(result.fits) > 1 or result.fit.members):
         parts.append(f"The fits side by side:\n\n{result.compare([max(result.plan.budgets)])}")
     parts.append("\n".join(f"note: {text}" for text in _doubts(result)))
     if result.output_dir is not None:
@@ -125,7 +125,7 @@ def own_table(result: Result) -> Table | None:
     """The study's own table; ``None`` where nothing was fitted or the fit has no optimum (a diagnostic says so)."""
     try:
         return result.chinchilla_table()
-    except FitError:
+    except FlopsFitError:  # no optimum, or a loaded study whose fitter is not installed here
         return None
 
 

@@ -137,7 +137,7 @@ def _listed(choice: Any) -> Sequence[Any]:
 def _named(choice: Any) -> Any:
     if isinstance(choice, list | tuple):
         return [_named(each) for each in choice]
-    return choice if isinstance(choice, str) else type(choice).__qualname__
+    return str(choice) if isinstance(choice, str) else type(choice).__qualname__
 
 
 def _prepared(workload: Workload, trainer: Any, train: bool) -> tuple[Workload, int]:

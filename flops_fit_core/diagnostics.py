@@ -18,7 +18,6 @@ from flops_fit_core.text import si
 MAX_EPOCHS = 4
 MIN_BUDGETS = 3
 FAR = 40.0
-OUTSIDE = 3.0
 
 
 def diagnose(records: Sequence[RunRecord], runs: Runs, fits: Sequence[Fit], parametrization: str) -> list[Diagnostic]:
@@ -55,22 +54,25 @@ def _disagreements(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
 
 
 def _no_optimum(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
-    """A fit that gives no optimum at the budgets that were trained, or one far from every trained size."""
+    """Budgets at which the first fit gives no optimum, or one outside the sizes that were trained there."""
     if not fits or runs.budget is None:
         return []
-    budget = float(runs.budget.max())
-    try:
-        n = fits[0].predict(budget).n_params.value
-    except FlopsFitError as error:
-        return [Diagnostic(kind="optimum", message=f"{fits[0].fitter} gives no answer: {error}")]
-    low, high = float(runs.n_params.min()), float(runs.n_params.max())
-    if low / OUTSIDE <= n <= high * OUTSIDE:
+    fit, usable, outside = fits[0], runs.usable(), []
+    for budget in sorted({*runs.budget[usable]}):
+        sizes = runs.n_params[usable & (runs.budget == budget)]
+        try:
+            n = fit.predict(budget).n_params.value
+        except FlopsFitError as error:
+            return [Diagnostic(kind="optimum", message=f"{fit.fitter} gives no answer: {error}")]
+        if not sizes.min() <= n <= sizes.max():
+            outside.append(f"{si(budget)} (N = {si(n)}; trained {si(float(sizes.min()))} to {si(float(sizes.max()))})")
+    if not outside:
         return []
     return [
         Diagnostic(
             kind="optimum",
-            message=f"{fits[0].fitter} puts the optimum at {si(budget)} FLOPs at N = {si(n)}, far outside the sizes that were "
-            f"trained ({si(low)} to {si(high)}): the law does not describe these runs; add sizes on that side",
+            message=f"{fit.fitter} puts the optimum outside the sizes that were trained at {'; '.join(outside)}: "
+            "nothing was measured there; add sizes on that side, or doubt the law",
         )
     ]
 
@@ -99,7 +101,7 @@ def _too_few_budgets(runs: Runs) -> list[Diagnostic]:
     if runs.budget is None:
         return []
     n = len({*runs.budget[runs.usable()]})
-    if n >= MIN_BUDGETS:
+    if n == 0 or n >= MIN_BUDGETS:
         return []
     return [
         Diagnostic(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import attrs
 
 from flops_fit_core.data import CostModel, Diagnostic, Fit, Runs
-from flops_fit_core.errors import FitError, FlopsFitError
+from flops_fit_core.errors import FitError, FlopsFitError, PluginError
 from flops_fit_core.stages import Fitter
 
 log = logging.getLogger("flops_fit")
@@ -20,6 +20,10 @@ log = logging.getLogger("flops_fit")
 def fit_one(fitter: Fitter, runs: Runs, cost: CostModel) -> Fit:
     """Fit and remember the fitter, so that the fit can answer whatever its name."""
     fit = fitter.fit(runs, cost)
+    if not isinstance(fit, Fit):
+        raise PluginError(
+            f"fitter {_name(fitter)} returned a {type(fit).__name__} from fit(): it must return a flops_fit.Fit"
+        )
     return fit if fit.law is not None else attrs.evolve(fit, law=fitter)
 
 
@@ -35,6 +39,9 @@ def fit_all(fitters: Sequence[Fitter], runs: Runs, cost: CostModel) -> tuple[tup
         except Exception as error:
             log.exception("fitter %s failed", _name(fitter))
             diagnostics.append(Diagnostic(kind="fit", message=f"{_name(fitter)}: {type(error).__name__}: {error}"))
+    if diagnostics and fits and fits[0].law is not fitters[0] and not isinstance(fits[0].law, type(fitters[0])):
+        message = f"{_name(fitters[0])} gave no fit, so {fits[0].fitter!r} gives the answer"
+        diagnostics.append(Diagnostic(kind="fit", message=message))
     return tuple(fits), diagnostics
 
 

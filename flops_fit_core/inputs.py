@@ -136,6 +136,8 @@ def workload_from(
         raise InputTypeError(
             f"model_cls={model_cls!r} cannot be called: give the model class, or a function of one size"
         )
+    if not isinstance(model_kwargs, Mapping | None):
+        raise InputTypeError(f"model_kwargs={model_kwargs!r} is not a dict of arguments, such as {{'depth': 2}}")
     kwargs = dict(model_kwargs or {})
     name = size_param_from(model_cls, model_size_param, kwargs)
     check_loss_fn(loss_fn)

@@ -177,11 +177,15 @@ def load(output_dir: Path) -> Result:
         raise StoreError(f"{str(output_dir)!r} holds no study: there is no sweep.json in it")
     records = _records(Workspace(output_dir), manifest.plan)
     path = output_dir / "fit.json"
+    left = len(manifest.plan) - len(records)
     if not path.exists():
-        left = len(manifest.plan) - len(records)
         text = f"not fitted yet: {left} of {len(manifest.plan)} runs have no record; the call that made this folder goes on with it"
         return _result(manifest, output_dir, records, (), [Diagnostic(kind="fit", message=text)])
     saved = read_json(path)
-    return _result(
-        manifest, output_dir, records, from_plain(saved["fits"], list[Fit]), from_plain(saved["said"], list[Diagnostic])
-    )
+    said = from_plain(saved["said"], list[Diagnostic])
+    if left:
+        text = (
+            f"{left} of {len(manifest.plan)} runs have no record yet, and the fits may predate others: repeat the call"
+        )
+        said.append(Diagnostic(kind="fit", message=text))
+    return _result(manifest, output_dir, records, from_plain(saved["fits"], list[Fit]), said)

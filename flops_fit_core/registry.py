@@ -6,6 +6,7 @@ made by the factories that plugins offer, and an account of who offers what and 
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -25,6 +26,7 @@ from flops_fit_core.errors import (
     nearest,
 )
 from flops_fit_core.lazy import options_of
+from flops_fit_core.names import OwnName
 
 log = logging.getLogger("flops_fit")
 
@@ -83,6 +85,8 @@ class Registry:
         self.plugins: list[PluginInfo] = []
         for point in _entry_points():
             self._discover(point)
+        if isinstance(given, str) or not isinstance(given, Iterable):
+            raise InputTypeError(f"plugins={given!r} is not a list of plugins: give plugins=[...]")
         for plugin in given:
             self._add_given(plugin)
 
@@ -99,9 +103,15 @@ class Registry:
         self.plugins.append(info)
 
     def _add_given(self, plugin: object) -> None:
+        """Register a plugin given by hand; what is wrong with it is raised at once."""
         name = getattr(plugin, "__name__", type(plugin).__name__)
+        if isinstance(plugin, type):
+            raise InputTypeError(f"plugin {name!r} is a class: give an instance, {name}(), or a module")
         info = PluginInfo(name=name, distribution="(given)", version=getattr(plugin, "__version__", ""))
-        self.plugins.append(self._register(plugin, info))
+        info = self._register(plugin, info)
+        if not self._manager.get_hookcallers(plugin):
+            raise PluginError(f"plugin {name!r} has no hook: mark its functions with @flops_fit.hookimpl")
+        self.plugins.append(info)
 
     def _register(self, plugin: object, info: PluginInfo) -> PluginInfo:
         """Register a plugin with pluggy and take down what it offers; undone where it is broken."""
@@ -113,8 +123,10 @@ class Registry:
             if self._manager.is_registered(plugin):
                 self._manager.unregister(plugin)
             if isinstance(error, pluggy.PluginValidationError):
-                raise PluginError(f"plugin {info.name!r}: {error}{_nearest_hook(error)}") from error
-            raise
+                raise PluginError(f"plugin {info.name!r}: {error}.{_nearest_hook(error)}") from error
+            if isinstance(error, FlopsFitError):
+                raise
+            raise PluginError(f"plugin {info.name!r} cannot be registered: {type(error).__name__}: {error}") from error
         info = attrs.evolve(info, offers={stage: tuple(names) for stage, names in offered.items() if names})
         for stage, factories in offered.items():
             for name, factory in factories.items():
@@ -125,7 +137,10 @@ class Registry:
         offered: dict[str, Callable[..., Any]] = {}
         for implementation in getattr(self._manager.hook, hook).get_hookimpls():
             if implementation.plugin is plugin:
-                offered.update(implementation.function())
+                offer = implementation.function()
+                if not isinstance(offer, Mapping):
+                    raise PluginError(f"{hook} must map names to factories; it returned {offer!r:.80}")
+                offered.update(offer)
         for name, factory in offered.items():
             if not isinstance(name, str) or not callable(factory):
                 raise PluginError(f"{hook} must map names to factories, not {name!r} to {factory!r}")
@@ -175,6 +190,7 @@ class Registry:
 
     def _find(self, stage: str, name: str) -> _Offer:
         distribution, _, bare = name.rpartition(":")
+        distribution = name.distribution if isinstance(name, OwnName) else distribution
         offers = self._offers[stage].get(bare, [])
         if distribution:
             offers = [offer for offer in offers if offer.info.distribution == distribution]
@@ -236,8 +252,17 @@ def _entry_points() -> list[metadata.EntryPoint]:
 
 def _nearest_hook(error: pluggy.PluginValidationError) -> str:
     hooks = [name for name in vars(hookspecs) if name.startswith("flops_fit_")]
-    words = [word.strip("'\",") for word in str(error).split() if "flops_fit_" in word]
-    return next((hint for word in words if word not in hooks and (hint := nearest(word, hooks))), "")
+    words = [word.strip("'\",()") for word in str(error).split() if "flops_fit_" in word]
+    wrong = [word for word in words if word not in hooks and word.isidentifier()]
+    if not wrong:  # the name is right, so an argument is wrong
+        return "".join(
+            f" {word} takes: {', '.join(_arguments(word)) or 'nothing'}" for word in words[:1] if word in hooks
+        )
+    return next((hint for word in wrong if (hint := nearest(word, hooks))), "")
+
+
+def _arguments(hook: str) -> list[str]:
+    return list(inspect.signature(getattr(hookspecs, hook)).parameters)
 
 
 def _check_options(stage: str, name: str, factory: Callable[..., Any], options: Mapping[str, Any]) -> None:

@@ -6,17 +6,32 @@ a `Fit`; the work is the core's and the plugins'.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flops_fit_core.data import CostModel, Fit, Plan, Result, Runs, Workload
 from flops_fit_core.errors import InputError, InputTypeError, nearest
+from flops_fit_core.names import OwnName
 
 if TYPE_CHECKING:
     from flops_fit_core.registry import PluginInfo, Registry
 
 MODES = {"local": "accelerate", "mock": "simulate"}
+
+#: The default of every stage: the one of this distribution, whoever else offers its name.
+OWN = {
+    stage: OwnName(name, "flops-fit")
+    for stage, name in {
+        "planner": "isoflop",
+        "flop_counter": "torch",
+        "trainer": "accelerate",
+        "fitter": "ensemble",
+        "reporter": "matplotlib",
+        "executor": "serial",
+    }.items()
+}
 
 
 def find_optimal(
@@ -33,12 +48,12 @@ def find_optimal(
     hparams: Mapping[str, Sequence[Any]] | None = None,
     data_unit: str | None = None,
     workload: Workload | str | None = None,
-    planner: Any = "isoflop",
-    flop_counter: Any = "torch",
-    trainer: Any = "accelerate",
-    fitter: Any = "ensemble",
-    reporter: Any = "matplotlib",
-    executor: Any = "serial",
+    planner: Any = OWN["planner"],
+    flop_counter: Any = OWN["flop_counter"],
+    trainer: Any = OWN["trainer"],
+    fitter: Any = OWN["fitter"],
+    reporter: Any = OWN["reporter"],
+    executor: Any = OWN["executor"],
     output_dir: str | Path = "outputs",
     resume: bool = True,
     train: bool = True,
@@ -108,6 +123,8 @@ def find_optimal(
         executor=executor,
         plugins=plugins,
     )
+    if not isinstance(output_dir, str | os.PathLike):
+        raise InputTypeError(f"output_dir={output_dir!r} is no folder: give a path, such as 'outputs'")
     study = make_study(choices, train=train)
     if not train:
         return study.plan()
@@ -122,14 +139,15 @@ def plan_sweep(
     loss_fn: Any = None,
     compute_budgets: Sequence[float] | None = None,
     *,
+    eval_dataset: Any = None,
     sizes: Sequence[Any] | None = None,
     seeds: Sequence[int] = (0,),
     hparams: Mapping[str, Sequence[Any]] | None = None,
     data_unit: str | None = None,
     workload: Workload | str | None = None,
-    planner: Any = "isoflop",
-    flop_counter: Any = "torch",
-    trainer: Any = "accelerate",
+    planner: Any = OWN["planner"],
+    flop_counter: Any = OWN["flop_counter"],
+    trainer: Any = OWN["trainer"],
     plugins: Sequence[object] = (),
 ) -> Plan:
     """Plan a sweep and return it; reads and writes no folder. Arguments as `find_optimal`."""
@@ -140,6 +158,7 @@ def plan_sweep(
         dataset,
         loss_fn,
         compute_budgets,
+        eval_dataset=eval_dataset,
         sizes=sizes,
         seeds=seeds,
         hparams=hparams,
@@ -161,7 +180,7 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
     return read_runs(path, columns, bad_rows=bad_rows)
 
 
-def fit(runs: Runs, fitter: Any = "ensemble", flop_counter: str | CostModel = "6nd") -> Any:
+def fit(runs: Runs, fitter: Any = OWN["fitter"], flop_counter: str | CostModel = "6nd") -> Any:
     """Fit runs, read from a file or taken from a `Result`; needs no torch.
 
     Args:
@@ -178,7 +197,9 @@ def fit(runs: Runs, fitter: Any = "ensemble", flop_counter: str | CostModel = "6
     from flops_fit_core.fitting import cost_named, fit_one
 
     if not isinstance(runs, Runs):
-        raise InputTypeError(f"runs is a {type(runs).__name__}: give Runs, such as flops_fit.read_runs(path)")
+        raise InputTypeError(
+            f"runs is a {type(runs).__name__}: give Runs, such as flops_fit.read_runs(path), or result.runs of a study"
+        )
     cost = cost_named(flop_counter, runs)
     several = isinstance(fitter, list | tuple)
     made = [_registry().resolve("fitter", choice) for choice in (fitter if several else [fitter])]

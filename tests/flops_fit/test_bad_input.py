@@ -110,6 +110,8 @@ BAD = {
     "bad seed": ({"seeds": [-1]}, ValueError, "-1"),
     "no seeds": ({"seeds": ()}, ValueError, "at least one"),
     "workload and model": ({"workload": "gpt"}, ValueError, "one or the other"),
+    "model arguments a list": ({"model_kwargs": [8]}, TypeError, "not a dict"),
+    "no folder": ({"output_dir": None}, TypeError, "output_dir=None"),
     "recipe axis a number": ({"hparams": {"lr": 1e-3}}, TypeError, "not a list"),
 }  # fmt: skip
 

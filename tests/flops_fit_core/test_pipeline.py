@@ -326,7 +326,7 @@ def test_a_fit_without_an_optimum_costs_the_table_and_not_the_result(tmp_path):
         result.chinchilla_table()
 
 
-def test_an_optimum_far_from_every_trained_size_is_said(tmp_path):
+def test_an_optimum_outside_the_trained_sizes_is_said(tmp_path):
     class Far:
         def fit(self, runs, cost):
             return flops_fit.Fit(fitter="far", params={}, largest_budget=max(runs.budget), cost=cost)
@@ -335,4 +335,35 @@ def test_an_optimum_far_from_every_trained_size_is_said(tmp_path):
             return 1.0, cost.tokens(1.0, budget), 2.0
 
     result = sweep(tmp_path, fitter=Far())
-    assert any(d.kind == "optimum" and "far outside the sizes" in d.message for d in result.diagnostics)
+    assert any(d.kind == "optimum" and "1e17 (N = 1;" in d.message for d in result.diagnostics)
+
+
+def test_a_study_whose_extension_was_interrupted_says_so_when_loaded(tmp_path):
+    result = sweep(tmp_path)
+    (tmp_path / "out" / "runs" / result.plan.runs[-1].run_id / "record.json").unlink()
+    assert "1 of 28 runs have no record yet" in str(flops_fit.load(tmp_path / "out"))
+
+
+def test_a_loaded_study_prints_though_its_fitter_is_not_installed(tmp_path):
+    class Mine:
+        def fit(self, runs, cost):
+            return flops_fit.Fit(fitter="mine", params={}, largest_budget=max(runs.budget), cost=cost)
+
+        def optimum(self, params, cost, budget):
+            return 1e7, cost.tokens(1e7, budget), 2.0
+
+    sweep(tmp_path, fitter=Mine())
+    assert "no installed plugin offers fitter 'mine'" in str(flops_fit.load(tmp_path / "out"))
+
+
+def test_a_fitter_that_returns_no_fit_is_named(tmp_path):
+    class Dict:
+        def fit(self, runs, cost):
+            return {}
+
+        def optimum(self, params, cost, budget):
+            raise NotImplementedError
+
+    result = sweep(tmp_path, fitter=(Dict(), "surface"))
+    assert "fitter Dict returned a dict from fit()" in str(result)
+    assert "so 'surface' gives the answer" in str(result)

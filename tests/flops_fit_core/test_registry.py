@@ -6,6 +6,7 @@ import pytest
 
 import flops_fit
 from flops_fit_core.errors import FlopsFitError, InputTypeError, PluginError, UnknownNameError
+from flops_fit_core.names import OwnName
 from flops_fit_core.registry import Registry, default_registry
 
 
@@ -57,7 +58,7 @@ def test_a_hook_with_a_wrong_argument_is_an_error():
         Registry([plugin(flops_fit_run_start=lambda walk: None)])
 
 
-@pytest.mark.parametrize("offer", [{"law": 3}, {3: Law}])
+@pytest.mark.parametrize("offer", [{"law": 3}, {3: Law}, ["law"]])
 def test_an_offer_must_map_names_to_factories(offer):
     with pytest.raises(PluginError, match="must map names to factories"):
         Registry([plugin(flops_fit_fitters=lambda: offer)])
@@ -91,3 +92,25 @@ def test_origins_name_distribution_and_version():
     assert registry.origin("fitter", "surface") == f"flops-fit {flops_fit.__version__}"
     assert registry.origin("fitter", flops_fit.fitter("surface")) == f"flops-fit {flops_fit.__version__}"
     assert registry.origin("fitter", Law()).endswith("Law")
+
+
+def test_a_default_name_means_its_own_distribution_whoever_else_offers_it():
+    registry = Registry([plugin(flops_fit_fitters=lambda: {"surface": Law})])
+    with pytest.raises(UnknownNameError, match="offered by 2 plugins"):
+        registry.make("fitter", "surface")
+    assert type(registry.make("fitter", OwnName("surface", "flops-fit"))).__module__.startswith("flops_fit_lmfit")
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        (Law(), "not a list"),
+        ([Law], "is a class"),
+        ([Law()], "no hook"),
+        ([plugin(flops_fit_fitters=lambda: 1 / 0)], "cannot be registered: ZeroDivisionError"),
+        ([plugin(flops_fit_run_end=lambda rec: None)], r"flops_fit_run_end takes: record"),
+    ],
+)
+def test_what_is_wrong_with_a_given_plugin_is_said_at_once(given, words):
+    with pytest.raises(FlopsFitError, match=words):
+        Registry(given)
