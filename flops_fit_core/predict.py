@@ -54,13 +54,16 @@ def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
     of_n, of_loss = (error.n_params * beyond, error.loss * beyond) if error is not None else (0.0, 0.0)
     extrapolation = budget / fit.largest_budget if fit.largest_budget else math.nan
     far = far_extrapolation(budget, extrapolation)
+    doubts = [] if far is None else [far.message]
+    if error is None and fit.draws and beyond > 0:
+        doubts.append(f"the interval is of sampling alone: fitter {fit.fitter!r} does not say how wrong its law may be")
     return Prediction(
         compute_budget=budget,
         n_params=_estimate(n, draws[0], of_n, fit.confidence),
         n_tokens=_estimate(d, draws[1], of_n, fit.confidence),
         loss=_estimate(loss, draws[2], of_loss, fit.confidence),
         extrapolation=extrapolation,
-        warning="" if far is None else far.message,
+        warning="; ".join(doubts),
     )
 
 
