@@ -5,6 +5,7 @@ In: the trainer, the workload and the planned runs. Out: nothing, or a `FlopsFit
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,21 @@ def _first_batch(trainer: AccelerateTrainer, workload: Workload, batch_size: int
     return batch
 
 
+def _refuse_sum(workload: Workload, model: torch.nn.Module, batch: Any) -> None:
+    """Refuse a loss that adds up its batch: the loss of two samples is then that of one plus that of the other."""
+    if n_samples(batch) < 2:
+        return
+    model.eval()
+    with torch.no_grad():
+        parts = [narrow(batch, 0, 1), narrow(batch, 1, 2), batch]
+        one, two, both = (float(calls.loss_of(model, part, workload.loss_fn)) for part in parts)
+    if one > 0 and two > 0 and math.isclose(both, one + two, rel_tol=1e-4):
+        raise TrainingError(
+            f"the loss is a sum over the batch: {one:.4g} and {two:.4g} for two samples, {both:.4g} for both together. A mean "
+            "is needed, as D and batch size would change it: reduction='mean', or divide by the number of targets"
+        )
+
+
 def _try_smallest(workload: Workload, run: Run, recipe: Recipe, batch: Any) -> None:
     """Build model and optimizer, compute a loss and its gradient."""
     rng.seed_all(run.seed)
@@ -78,6 +94,7 @@ def _try_smallest(workload: Workload, run: Run, recipe: Recipe, batch: Any) -> N
         calls.require_gradient(loss)
         loss.backward()
         make_optimizer(model, recipe, workload)
+        _refuse_sum(workload, model, batch)
     except FlopsFitError:
         raise
     except Exception as error:

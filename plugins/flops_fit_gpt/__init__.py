@@ -24,4 +24,4 @@ __getattr__ = lazy_attributes(
 @hookimpl
 def flops_fit_workloads() -> Mapping[str, Callable[..., Any]]:
     """Offer ``gpt``."""
-    return {"gpt": LazyFactory("flops_fit_gpt.workload:gpt", needs="torch and platformdirs", extra="examples")}
+    return {"gpt": LazyFactory("flops_fit_gpt.workload:gpt", needs="torch and platformdirs", extra="train")}

@@ -84,6 +84,7 @@ BAD = {
     "a loss that is a word": ({"loss_fn": "mse"}, TypeError, "not callable"),
     "a loss of one argument": ({"loss_fn": half}, TypeError, "outputs, targets"),
     "a loss that is a vector": ({"loss_fn": vector}, ValueError, "scalar"),
+    "a loss that is a sum": ({"loss_fn": nn.MSELoss(reduction="sum")}, ValueError, "reduction='mean'"),
     "a loss without gradient": ({"loss_fn": detached}, ValueError, "no gradient"),
     "no loss": ({"loss_fn": None}, ValueError, "loss_fn=None"),
     "a list as data": ({"dataset": [1, 2]}, TypeError, "TensorDataset"),
