@@ -24,7 +24,8 @@ def fit_one(fitter: Fitter, runs: Runs, cost: CostModel) -> Fit:
         raise PluginError(
             f"fitter {_name(fitter)} returned a {type(fit).__name__} from fit(): it must return a flops_fit.Fit"
         )
-    return fit if fit.law is not None else attrs.evolve(fit, law=fitter)
+    # a fitter may hand out a copy of itself that knows more (lmfit's result); one that wraps another is its own law
+    return fit if type(fit.law) is type(fitter) else attrs.evolve(fit, law=fitter)
 
 
 def fit_all(fitters: Sequence[Fitter], runs: Runs, cost: CostModel) -> tuple[tuple[Fit, ...], list[Diagnostic]]:
@@ -39,7 +40,7 @@ def fit_all(fitters: Sequence[Fitter], runs: Runs, cost: CostModel) -> tuple[tup
         except Exception as error:
             log.exception("fitter %s failed", _name(fitter))
             diagnostics.append(Diagnostic(kind="fit", message=f"{_name(fitter)}: {type(error).__name__}: {error}"))
-    if diagnostics and fits and fits[0].law is not fitters[0] and not isinstance(fits[0].law, type(fitters[0])):
+    if fits and type(fits[0].law) is not type(fitters[0]):
         message = f"{_name(fitters[0])} gave no fit, so {fits[0].fitter!r} gives the answer"
         diagnostics.append(Diagnostic(kind="fit", message=message))
     return tuple(fits), diagnostics
