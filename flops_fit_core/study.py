@@ -83,7 +83,7 @@ class Study:
             done=Runs.empty() if done is None else done,
         )
         plan = self.planner.plan(request)
-        study = self.manifest().fingerprint
+        study = self.manifest().fingerprint if self.executor is not None else ""  # a mere plan reads no more data
         runs = [
             attrs.evolve(run, study=study, hparams={**run.hparams, **recipe})
             for run in plan.runs

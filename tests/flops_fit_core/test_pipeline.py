@@ -367,3 +367,16 @@ def test_a_fitter_that_returns_no_fit_is_named(tmp_path):
     result = sweep(tmp_path, fitter=(Dict(), "surface"))
     assert "fitter Dict returned a dict from fit()" in str(result)
     assert "so 'surface' gives the answer" in str(result)
+
+
+def test_a_plan_draws_one_batch_of_32_at_most(tmp_path):
+    drawn = []
+
+    class Watched(Sentences):
+        def __getitem__(self, i):
+            drawn.append(i)
+            return super().__getitem__(i)
+
+    plan = sweep(tmp_path, dataset=Watched(), train=False)
+    assert len(plan) > 0
+    assert len(drawn) <= 32
