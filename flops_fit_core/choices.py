@@ -31,6 +31,8 @@ class Choices:
     eval_dataset: Any
     loss_fn: Any
     data_unit: Any
+    collate_fn: Any
+    optimizer: Any
     compute_budgets: Any
     sizes: Any
     seeds: Any
@@ -88,7 +90,7 @@ def make_study(choices: Choices, train: bool) -> Study:
 
 
 def _workload(choices: Choices, registry: Registry) -> Workload:
-    parts = ("model_cls", "model_size_param", "model_kwargs", "dataset", "eval_dataset", "loss_fn", "data_unit")
+    parts = [field.name for field in attrs.fields(Choices) if field.name in inputs.WORKLOAD_PARTS]
     if choices.workload is None:
         return inputs.workload_from(**{part: getattr(choices, part) for part in parts})
     both = [part for part in parts if getattr(choices, part) is not None]

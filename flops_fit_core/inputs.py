@@ -18,6 +18,11 @@ from flops_fit_core.errors import InputError, InputTypeError, nearest
 
 MIN_SIZES = 4
 
+#: What a workload is made of, where the user hands over plain Python objects.
+WORKLOAD_PARTS = (
+    "model_cls", "model_size_param", "model_kwargs", "dataset", "eval_dataset", "loss_fn", "data_unit", "collate_fn", "optimizer",
+)  # fmt: skip
+
 
 def budgets_from(budgets: Any) -> tuple[float, ...]:
     """Compute budgets in FLOPs, ascending."""
@@ -123,6 +128,8 @@ def workload_from(
     eval_dataset: Any,
     loss_fn: Any,
     data_unit: Any,
+    collate_fn: Any,
+    optimizer: Any,
 ) -> Workload:
     """Make a workload of plain Python objects."""
     if model_cls is None:
@@ -141,6 +148,9 @@ def workload_from(
     kwargs = dict(model_kwargs or {})
     name = size_param_from(model_cls, model_size_param, kwargs)
     check_loss_fn(loss_fn)
+    for option, what in (("collate_fn", collate_fn), ("optimizer", optimizer)):
+        if what is not None and (not callable(what) or (option == "optimizer" and isinstance(what, type))):
+            raise InputTypeError(f"{option}={what!r} is no function: see the arguments of flops_fit.find_optimal")
     if data_unit is not None and not (isinstance(data_unit, str) and data_unit.strip()):
         raise InputTypeError(f'data_unit={data_unit!r} is no word: say what D counts, such as "tokens" or "images"')
     return Workload(
@@ -152,6 +162,8 @@ def workload_from(
         eval_dataset=eval_dataset,
         loss_fn=loss_fn,
         data_unit=data_unit,
+        collate_fn=collate_fn,
+        optimizer=optimizer,
     )
 
 

@@ -90,6 +90,23 @@ def test_the_second_call_trains_nothing_and_other_settings_are_refused(result):
         sweep(result.output_dir.parent, dataset=teacher_data(seed=1))
 
 
+def test_a_collation_and_an_optimizer_of_the_users_own_are_used(tmp_path):
+    seen = {"batches": 0, "rates": set()}
+
+    def collate(samples):
+        seen["batches"] += 1
+        return torch.stack([x for x, _ in samples]), torch.stack([y for _, y in samples])
+
+    def sgd(model, lr, betas, weight_decay):
+        seen["rates"].add(lr)
+        return torch.optim.SGD(model.parameters(), lr=lr)
+
+    result = sweep(tmp_path, collate_fn=collate, optimizer=sgd, compute_budgets=BUDGETS[:2], reporter=None)
+    assert {record.status for record in result.records} == {"done"}
+    assert seen["batches"] >= sum(record.n_tokens for record in result.records) // 16
+    assert seen["rates"] == {1e-2}
+
+
 def test_classes_of_the_main_script_train_in_worker_processes_to_the_same_bits(result, tmp_path):
     script = tmp_path / "script.py"
     script.write_text(

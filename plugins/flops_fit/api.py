@@ -47,6 +47,8 @@ def find_optimal(
     seeds: Sequence[int] = (0,),
     hparams: Mapping[str, Sequence[Any]] | None = None,
     data_unit: str | None = None,
+    collate_fn: Any = None,
+    optimizer: Any = None,
     workload: Workload | str | None = None,
     planner: Any = OWN["planner"],
     flop_counter: Any = OWN["flop_counter"],
@@ -77,6 +79,9 @@ def find_optimal(
         hparams: recipe axes such as ``{"lr": [1e-3, 2e-3]}``: every cell is trained at each value,
             and the best of each cell is fitted.
         data_unit: what D counts, where it cannot be told from the data.
+        collate_fn: makes a batch of a list of samples; ``None``: torch's default, or the loader's own.
+        optimizer: ``optimizer(model, lr, betas, weight_decay) -> torch.optim.Optimizer``, with rates of its own for
+            single parameters if it wants; ``None``: AdamW.
         workload: a `Workload`, or the name of one, in place of `model_cls` to `loss_fn`.
         planner: chooses sizes; this and every stage below is a name, or an object with the methods of its
             Protocol in `flops_fit_core.stages`.
@@ -111,6 +116,8 @@ def find_optimal(
         eval_dataset=eval_dataset,
         loss_fn=loss_fn,
         data_unit=data_unit,
+        collate_fn=collate_fn,
+        optimizer=optimizer,
         compute_budgets=compute_budgets,
         sizes=sizes,
         seeds=seeds,
@@ -144,6 +151,8 @@ def plan_sweep(
     seeds: Sequence[int] = (0,),
     hparams: Mapping[str, Sequence[Any]] | None = None,
     data_unit: str | None = None,
+    collate_fn: Any = None,
+    optimizer: Any = None,
     workload: Workload | str | None = None,
     planner: Any = OWN["planner"],
     flop_counter: Any = OWN["flop_counter"],
@@ -163,6 +172,8 @@ def plan_sweep(
         seeds=seeds,
         hparams=hparams,
         data_unit=data_unit,
+        collate_fn=collate_fn,
+        optimizer=optimizer,
         workload=workload,
         planner=planner,
         flop_counter=flop_counter,

@@ -112,6 +112,8 @@ BAD = {
     "no seeds": ({"seeds": ()}, ValueError, "at least one"),
     "workload and model": ({"workload": "gpt"}, ValueError, "one or the other"),
     "model arguments a list": ({"model_kwargs": [8]}, TypeError, "not a dict"),
+    "an optimizer class": ({"optimizer": torch.optim.SGD}, TypeError, "optimizer="),
+    "a collation that is a word": ({"collate_fn": "stack"}, TypeError, "collate_fn='stack'"),
     "no folder": ({"output_dir": None}, TypeError, "output_dir=None"),
     "recipe axis a number": ({"hparams": {"lr": 1e-3}}, TypeError, "not a list"),
 }  # fmt: skip
