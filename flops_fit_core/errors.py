@@ -38,6 +38,10 @@ class StoreError(FlopsFitError, ValueError):
     """An output folder that cannot be used as it is; nothing in it was changed."""
 
 
+class StoreWriteError(StoreError, OSError):
+    """A file of a study that cannot be written, such as on a full disk; what was there before stands."""
+
+
 class TrainingError(FlopsFitError, ValueError):
     """A training set-up that cannot work, found before any run is trained."""
 

@@ -17,7 +17,7 @@ from flops_fit_core.data import Plan, Run
 from flops_fit_core.errors import StoreError
 from flops_fit_core.identity import differences, fingerprint
 from flops_fit_core.serial import from_plain, plain, to_plain
-from flops_fit_core.store import SCHEMA, locked, read_json, write_json
+from flops_fit_core.store import SCHEMA, locked, read_json, remove_strays, write_json
 
 NAME = "sweep.json"
 
@@ -65,7 +65,8 @@ def read_manifest(root: Path) -> Manifest | None:
     if not root.is_dir():
         raise StoreError(f"output_dir {str(root)!r} is a file: choose a folder. Nothing was changed.")
     if not (root / NAME).exists():
-        foreign = [path.name for path in root.iterdir() if path.name not in (".lock", ".gitignore")]
+        ours = (".lock", ".gitignore", f".{NAME}.*.tmp")  # a first call that was killed leaves no more
+        foreign = [path.name for path in root.iterdir() if not any(map(path.match, ours))]
         if foreign:
             raise StoreError(
                 f"output_dir {str(root)!r} holds something else ({', '.join(sorted(foreign)[:5])}) and no {NAME}: choose an "
@@ -121,6 +122,7 @@ def write_manifest(root: Path, manifest: Manifest, resume: bool) -> Manifest:
     except OSError as error:
         raise StoreError(f"output_dir {str(root)!r} cannot be made: {error}") from error
     with locked(root / ".lock"):
+        remove_strays(root, NAME)
         before = check_folder(root, manifest, resume=True)
         if before is not None:
             manifest = attrs.evolve(manifest, plan=join(before.plan, manifest.plan))

@@ -18,7 +18,7 @@ from typing import Any
 import attrs
 
 from flops_fit_core.data import CurvePoint, Run, RunRecord
-from flops_fit_core.errors import StoreError
+from flops_fit_core.errors import StoreError, StoreWriteError
 from flops_fit_core.serial import from_plain, to_plain
 
 SCHEMA = 1
@@ -26,9 +26,35 @@ SCHEMA = 1
 Progress = Callable[[Run, int, float | None], None]
 
 
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Say of a write that fails where, why and what to do.
+
+    Raises:
+        StoreWriteError: the disk is full, the folder is read-only, and so on.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreWriteError(
+            f"{path} could not be written ({error}): make room and call again. Recorded runs stand, and the others go on "
+            "from their last checkpoints"
+        ) from error
+
+
 def write_text(path: Path, text: str) -> None:
-    """Write a file so that a kill or a full disk leaves the old one or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write a file so that a kill or a full disk leaves the old one or the new one, never a part.
+
+    Raises:
+        StoreWriteError: it could not be written; the old one stands.
+    """
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace_text(path, text)
+        sync_folder(path.parent)
+
+
+def _replace_text(path: Path, text: str) -> None:
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -41,7 +67,12 @@ def write_text(path: Path, text: str) -> None:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
         raise
-    sync_folder(path.parent)
+
+
+def remove_strays(folder: Path, name: str = "") -> None:
+    """Remove what a killed writer left of a file, or of all in a folder; to be called by whoever holds its lock."""
+    for stray in folder.glob(f".{name}*.tmp"):
+        stray.unlink(missing_ok=True)
 
 
 def _umask() -> int:
@@ -86,8 +117,10 @@ _REMEDY = "move it away to train that part again, or choose another output_dir. 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Hold an exclusive lock that the operating system frees when its process dies."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a")
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
@@ -130,9 +163,11 @@ class Workspace:
     def log(self, run: Run, point: CurvePoint) -> None:
         """Append a point to the run's curve and tell whoever watches."""
         path = self.run_dir(run) / "curve.jsonl"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(attrs.asdict(point), allow_nan=False) + "\n")
+        line = json.dumps(attrs.asdict(point), allow_nan=False) + "\n"
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with path.open("a", encoding="utf-8") as file:
+                file.write(line)
         if self.on_progress is not None:
             self.on_progress(run, point.n_tokens, point.loss)
 
@@ -169,4 +204,5 @@ class Workspace:
         with contextlib.ExitStack() as stack:
             for run in sorted(runs, key=lambda run: run.run_id):
                 stack.enter_context(locked(self.run_dir(run) / "lock"))
+                remove_strays(self.run_dir(run))
             yield

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -64,10 +65,33 @@ def test_a_failed_write_leaves_the_old_file_and_no_litter(tmp_path, monkeypatch)
     path = tmp_path / "file.json"
     write_text(path, "old")
     monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(
+        StoreError, match=r"file\.json could not be written .*No space.*make room and call again"
+    ) as caught:
         write_text(path, "new")
+    assert isinstance(caught.value, OSError)
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_point_that_cannot_be_logged_says_where(tmp_path):
+    workspace = Workspace(tmp_path)
+    (workspace.run_dir(RUN) / "curve.jsonl").mkdir(parents=True)
+    with pytest.raises(StoreError, match=r"curve\.jsonl could not be written"):
+        workspace.log(RUN, RECORD.curve[0])
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path):
+    strays = [Workspace(tmp_path).run_dir(RUN) / ".record.json.x1.tmp", tmp_path / ".sweep.json.x2.tmp"]
+    for stray in strays:
+        stray.parent.mkdir(parents=True, exist_ok=True)
+        stray.write_text("{")
+    with Workspace(tmp_path).claim([RUN]):
+        assert not strays[0].exists()
+    shutil.rmtree(tmp_path / "runs")
+    write_manifest(tmp_path, MANIFEST, resume=True)
+    assert not strays[1].exists()
 
 
 def test_json_is_strict(tmp_path):
