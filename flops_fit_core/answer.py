@@ -105,7 +105,7 @@ def report(result: Result, out_dir: Path | None, reporter: Any) -> Report:
 def answer_text(result: Result) -> str:
     """Table, fits side by side, what to doubt, and where the files are, for a terminal."""
     table = own_table(result)
-    parts = [_title(result), "" if table is None else str(table)]
+    parts = [_title(result), "" if table is None else str(table), trained_for(result)]
     if table is not None and result.fit is not None and (len(result.fits) > 1 or result.fit.members):
         parts.append(f"The fits side by side:\n\n{result.compare([max(result.plan.budgets)])}")
     parts.append("\n".join(f"note: {text}" for text in _doubts(result)))
@@ -118,7 +118,8 @@ def answer_html(result: Result) -> str:
     """The same for a notebook."""
     table = own_table(result)
     doubts = "".join(f"<li>{escape(text)}</li>" for text in _doubts(result))
-    return f"<p>{escape(_title(result))}</p>{table._repr_html_() if table else ''}<ul>{doubts}</ul>"
+    shown = table._repr_html_() if table else ""
+    return f"<p>{escape(_title(result))}</p>{shown}<p>{escape(trained_for(result))}</p><ul>{doubts}</ul>"
 
 
 def own_table(result: Result) -> Table | None:
@@ -127,6 +128,15 @@ def own_table(result: Result) -> Table | None:
         return result.chinchilla_table()
     except FlopsFitError:  # no optimum, or a loaded study whose fitter is not installed here
         return None
+
+
+def trained_for(result: Result) -> str:
+    """What the study's training cost, and what shared trunks saved; empty where nothing was trained."""
+    whole = sum(record.flops for record in result.records)
+    spent = sum(record.flops_spent or record.flops for record in result.records)
+    saved = round(100 * (1 - spent / whole)) if whole else 0
+    less = f", {saved} % less than from scratch (shared trunks)" if saved > 0 else ""
+    return f"trained for {si(spent, 3)} FLOPs{less}" if whole else ""
 
 
 def _title(result: Result) -> str:

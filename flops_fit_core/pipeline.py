@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from flops_fit_core.answer import own_table
+from flops_fit_core.answer import own_table, trained_for
 from flops_fit_core.cells import at_the_end, best_of_cells
 from flops_fit_core.data import Diagnostic, Fit, Plan, Result, RunRecord, Runs
 from flops_fit_core.diagnostics import diagnose
@@ -127,7 +127,7 @@ def _show(result: Result) -> list[Diagnostic]:
     assert result.output_dir is not None
     try:
         if (table := own_table(result)) is not None:
-            write_text(result.output_dir / "table.md", f"{table}\n")
+            write_text(result.output_dir / "table.md", f"{table}\n\n{trained_for(result)}\n")
         if result.study is not None and result.study.reporter is not None:
             result.study.reporter.report(result, result.output_dir)
     except Exception as error:

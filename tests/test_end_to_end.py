@@ -15,6 +15,7 @@ from torch.utils.data import TensorDataset  # noqa: E402
 
 import flops_fit  # noqa: E402
 from flops_fit_core.study import refined  # noqa: E402
+from flops_fit_core.text import si  # noqa: E402
 
 BUDGETS = [1e6, 2e6, 4e6]
 
@@ -76,7 +77,8 @@ def test_the_table_names_sizes_that_the_constructor_takes(result):
 
 
 def test_figures_and_table_are_on_disk(result):
-    assert (result.output_dir / "table.md").read_text() == str(result.chinchilla_table()) + "\n"
+    table = (result.output_dir / "table.md").read_text()
+    assert table == f"{result.chinchilla_table()}\n\ntrained for {si(sum(r.flops for r in result.records), 3)} FLOPs\n"
     assert {path.suffix for path in (result.output_dir / "plots").iterdir()} == {".png", ".svg"}
     assert json.loads((result.output_dir / "fit.json").read_text())["schema"] == 1
 

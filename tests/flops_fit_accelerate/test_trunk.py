@@ -6,7 +6,9 @@ import torch
 import toys
 from test_resume import Fuse, Killed
 
+import flops_fit
 from flops_fit_accelerate import AccelerateTrainer
+from flops_fit_core.text import si
 
 
 def trainer(**options):
@@ -36,6 +38,24 @@ def test_the_trunk_is_paid_once(train):
     assert spent[800] == 100 * (800 - branches[480])
     assert spent[1600] == 100 * (1600 - branches[800])
     assert sum(spent.values()) < 0.75 * sum(record.flops for record in shared)
+
+
+def test_the_result_says_what_was_saved(tmp_path):
+    result = flops_fit.find_optimal(
+        toys.Plain, "width", {}, toys.points(200), torch.nn.CrossEntropyLoss(), [2e5, 4e5, 8e5], sizes=[4, 5, 6, 7],
+        data_unit="points", trainer=trainer(keep_weights=False), fitter="isoflop", reporter=None, output_dir=tmp_path,
+    )  # fmt: skip
+    whole, spent = (sum(getattr(r, name) for r in result.records) for name in ("flops", "flops_spent"))
+    assert 0.5 < spent / whole < 0.8
+    line = (
+        f"trained for {si(spent, 3)} FLOPs, {round(100 * (1 - spent / whole))} % less than from scratch (shared trunks)"
+    )
+    assert line in str(result).splitlines()
+    assert line in result._repr_html_()
+    assert line in str(flops_fit.load(tmp_path))
+    assert (tmp_path / "table.md").read_text().splitlines()[-1] == line
+    alone = attrs.evolve(result, records=[attrs.evolve(r, flops_spent=r.flops) for r in result.records])
+    assert f"trained for {si(whole, 3)} FLOPs" in str(alone).splitlines()
 
 
 def test_runs_of_other_sizes_seeds_or_hparams_share_nothing():
