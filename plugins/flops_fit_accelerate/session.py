@@ -45,6 +45,7 @@ def train_run(
             return session.train(trunk)
         finally:
             session.job.close()
+            session.setup.tracker.end()
 
 
 @attrs.define(kw_only=True)
@@ -71,7 +72,7 @@ class Session:
         job, own = self.job, self.workspace.checkpoint_dir(self.run)
         branch = job.recipe.schedule.branch
         self._resume(own, trunk, branch)
-        self.setup.tracker.start(job.recipe)
+        self.setup.tracker.start(job.recipe, job.at.tokens)
         clock = Clock(self.trainer.checkpoint_every, self.trainer.checkpoint_tokens)
         message: str = ""
         losses: Mapping[str, HeldOutLoss] = {}
@@ -90,7 +91,6 @@ class Session:
         record = self._record(message, losses, 0.0 if message else seconds)
         if self.trainer.keep_weights and not message and self._leads:
             write_weights(self.workspace.run_dir(self.run) / "weights.safetensors", job.model)
-        self.setup.tracker.end()
         return record
 
     def _resume(self, own: Path, trunk: Trunk | None, branch: float) -> None:

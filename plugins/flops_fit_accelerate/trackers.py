@@ -1,7 +1,7 @@
 """Experiment trackers through Accelerate's own API: one tracked run for each run of the sweep, grouped by study.
 
-In: ``log_with`` and a run. Out: N, D, C as its configuration; losses, tokens/s and FLOP/s as they come. TensorBoard was
-seen; wandb, trackio and others go the same way and were not.
+In: ``log_with`` and a run. Out: N, D, C as its configuration; losses, tokens/s and FLOP/s as they come. TensorBoard and
+wandb (offline) were seen; trackio and others go the same way and were not.
 """
 
 from __future__ import annotations
@@ -24,27 +24,25 @@ class Tracker:
     run: Run
     workload: str
 
-    def start(self, recipe: Recipe) -> None:
-        """Open the tracked run."""
-        if not self.accelerator.log_with:
-            return
-        run = self.run
-        config: dict[str, Any] = {
-            "size": str(run.size),
-            "N": run.n_params,
-            "D": run.n_tokens,
-            "C": run.flops,
-            "budget": run.budget,
-        }
+    def start(self, recipe: Recipe, seen: int) -> None:
+        """Open the tracked run, or go on with it after `seen` units of data; what it logged beyond is superseded."""
+        run, accelerator, made = self.run, self.accelerator, []
+        wanted = accelerator.log_with
+        config = {"size": str(run.size), "N": run.n_params, "D": run.n_tokens, "C": run.flops, "budget": run.budget}
         config |= {"seed": run.seed} | {f"recipe/{name}": _plain(value) for name, value in recipe.record().items()}
-        label = f"{self.workload}-{run.size}-D{run.n_tokens}-seed{run.seed}"
-        names = {getattr(name, "value", str(name)) for name in self.accelerator.log_with}
-        options = {"wandb": {"group": run.study or self.workload, "name": label}}
-        self.accelerator.init_trackers(
-            project_name=run.run_id if names == {"tensorboard"} else "flops-fit",
-            config=config,
-            init_kwargs={name: value for name, value in options.items() if name in names},
-        )
+        label = f"{self.workload}-{run.size}-D{run.n_tokens}-seed{run.seed}-{run.run_id[:6]}"
+        named = {"name": label, "group": run.study or self.workload, "resume": "allow"}
+        options = {
+            "tensorboard": {"purge_step": seen + 1},
+            "wandb": {**named, "id": run.run_id},
+            "trackio": named,
+        }
+        for one in wanted:  # one at a time: what is a project to others is TensorBoard's folder of a run
+            accelerator.log_with, accelerator.trackers = [one], []
+            project = run.run_id if str(one) == "tensorboard" else "flops-fit"
+            accelerator.init_trackers(project, config=config, init_kwargs=options)
+            made += accelerator.trackers
+        accelerator.log_with, accelerator.trackers = wanted, made
 
     def point(self, point: CurvePoint, seconds: float) -> None:
         """Report a point of the curve; `seconds` of training so far."""
@@ -65,9 +63,9 @@ class Tracker:
         self.accelerator.log(values, step=n_tokens)
 
     def end(self) -> None:
-        """Close the tracked run."""
-        if self.accelerator.log_with:
-            self.accelerator.end_training()
+        """Close the tracked run. Not by ``end_training``, which would also part the processes."""
+        for tracker in self.accelerator.trackers:
+            tracker.finish()
 
 
 def _plain(value: Any) -> Any:

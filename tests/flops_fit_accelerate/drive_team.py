@@ -52,6 +52,8 @@ def main(folder, scenario):
         model, data, loss_fn = toys.Lm, toys.Sentences(), toys.token_loss
     if scenario == "accumulate":
         settings["accumulate"] = 2
+    if scenario == "tracked":
+        settings["log_with"] = "tensorboard"
     if scenario == "norms":
         model = toys.Mlp
     if scenario == "trunk":

@@ -17,15 +17,15 @@ class Killed(BaseException):
 class Fuse:
     """A loss that goes through and blows at its n-th call."""
 
-    def __init__(self, loss_fn):
-        self.loss_fn, self.left = loss_fn, None
+    def __init__(self, loss_fn, error=Killed):
+        self.loss_fn, self.left, self.error = loss_fn, None, error
 
     def __call__(self, outputs, targets):
         if self.left is not None:
             self.left -= 1
             if self.left == 0:
                 self.left = None
-                raise Killed
+                raise self.error
         return self.loss_fn(outputs, targets)
 
 

@@ -33,7 +33,7 @@ def both(tmp_path, scenario):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", ["plain", "stream", "masked", "accumulate", "trunk"])
+@pytest.mark.parametrize("scenario", ["plain", "stream", "masked", "accumulate", "trunk", "tracked"])
 def test_two_processes_train_as_one(tmp_path, scenario):
     alone, team = both(tmp_path, scenario)
     for a, b in zip(alone, team, strict=True):
