@@ -32,18 +32,29 @@ def check_workload(trainer: AccelerateTrainer, workload: Workload, runs: Sequenc
     check_dataset(workload.dataset, "dataset")
     for name, data in held_out_sets(workload).items():
         check_dataset(data, f"eval_dataset {name!r}")
-    if trainer.mixed_precision == "fp16" and not torch.cuda.is_available():
-        raise TrainingError('mixed_precision="fp16" needs a GPU: use "bf16" or "no" on CPU')
     if not runs:
         return
     units_per_sample = workload.units(workload.example) / n_samples(workload.example)  # type: ignore[misc]
     own = own_batch_size(workload.dataset)
     recipes = [recipe_of(trainer, run, units_per_sample, own) for run in runs]
+    _refuse_impossible(recipes, trainer.team.size)
     largest = max(recipe.batch_size for recipe in recipes)
     with rng.kept():
         batch = _first_batch(trainer, workload, largest)
         run, recipe = min(zip(runs, recipes, strict=True), key=lambda pair: pair[0].n_params)
         _try_smallest(workload, run, recipe, narrow(batch, 0, min(2, n_samples(batch))))
+
+
+def _refuse_impossible(recipes: Sequence[Recipe], processes: int) -> None:
+    """Refuse what every step of some run would fail at, or quietly leave out."""
+    for recipe in recipes:
+        if recipe.mixed_precision == "fp16" and not torch.cuda.is_available():
+            raise TrainingError('mixed_precision="fp16" needs a GPU: use "bf16" or "no" on CPU')
+        if recipe.batch_size < processes * recipe.accumulate:
+            raise TrainingError(
+                f"a batch of {recipe.batch_size} samples cannot be cut into accumulate={recipe.accumulate} micro-batches on "
+                f"{processes} process{'es' * (processes > 1)}: use a larger batch_size or a smaller accumulate"
+            )
 
 
 def _first_batch(trainer: AccelerateTrainer, workload: Workload, batch_size: int) -> Any:

@@ -85,11 +85,10 @@ def recipe_of(trainer: AccelerateTrainer, run: Run, units_per_sample: float, own
     cooldown = (
         max(trainer.cooldown * run.n_tokens, trainer.min_cooldown_steps * step) if trainer.schedule == "wsd" else 0.0
     )
-    betas = trainer.betas(run) if callable(trainer.betas) else trainer.betas
     return Recipe(
         lr=_number(trainer.lr, run, "lr"),
         batch_size=batch_size,
-        betas=(float(betas[0]), float(betas[1])),
+        betas=_betas(trainer.betas, run),
         weight_decay=_number(trainer.weight_decay, run, "weight_decay", least=0),
         clip_norm=trainer.clip_norm,
         schedule=Schedule(
@@ -103,6 +102,19 @@ def recipe_of(trainer: AccelerateTrainer, run: Run, units_per_sample: float, own
         mixed_precision=trainer.mixed_precision,
         accumulate=trainer.accumulate,
     )
+
+
+def _betas(option: Any, run: Run) -> tuple[float, float]:
+    value = option(run) if callable(option) else option
+    try:
+        first, second = map(float, value)
+    except (TypeError, ValueError):
+        first = second = math.nan
+    if not (0 <= first < 1 and 0 <= second < 1):
+        raise TrainingError(
+            f"betas is {value!r} for the run of size {run.size}: two numbers in [0, 1) are needed, as in (0.9, 0.95)"
+        )
+    return first, second
 
 
 def _number(option: Any, run: Run, name: str, least: float | None = None) -> float:

@@ -6,17 +6,13 @@ from its last checkpoint to the same bits.
 
 from __future__ import annotations
 
-import os
-import sys
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from numbers import Real
 from typing import Any
 
 import attrs
-
-if "torch" not in sys.modules:  # idle threads then sleep, and leave the cores to other workers
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from flops_fit_accelerate.check import check_workload
 from flops_fit_accelerate.failure import together
@@ -41,12 +37,14 @@ def _among(*values: Any) -> Any:
     return check
 
 
-def _at_least(least: float, *, none: bool = False) -> Any:
+def _at_least(least: float, most: float = math.inf, *, none: bool = False) -> Any:
+    bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
+
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if (value is None and none) or callable(value):
             return
-        if isinstance(value, bool) or not isinstance(value, Real) or not value >= least:  # type: ignore[operator]
-            raise InputError(f"{attribute.name}={value!r} must be a number of at least {least}")
+        if isinstance(value, bool) or not isinstance(value, Real) or not least <= value <= most:  # type: ignore[operator]
+            raise InputError(f"{attribute.name}={value!r} must be a number {bounds}")
 
     return check
 
@@ -92,12 +90,12 @@ class AccelerateTrainer:
     weight_decay: PerRun[float] = attrs.field(default=0.1, validator=_at_least(0))
     clip_norm: float | None = attrs.field(default=1.0, validator=_at_least(0, none=True))
     schedule: str = attrs.field(default="cosine", validator=_among(*SCHEDULES))
-    warmup: float = attrs.field(default=0.05, validator=_at_least(0))
+    warmup: float = attrs.field(default=0.05, validator=_at_least(0, 1))
     min_warmup_steps: int = attrs.field(default=10, validator=_at_least(0))
-    cooldown: float = attrs.field(default=0.2, validator=_at_least(0))
+    cooldown: float = attrs.field(default=0.2, validator=_at_least(0, 1))
     min_cooldown_steps: int = attrs.field(default=10, validator=_at_least(1))
     cooldown_shape: str = attrs.field(default="1-sqrt", validator=_among(*COOLDOWNS))
-    final_lr: float = attrs.field(default=0.0, validator=_at_least(0))
+    final_lr: float = attrs.field(default=0.0, validator=_at_least(0, 1))
     share_trunk: bool = True
     accumulate: int = attrs.field(default=1, validator=_at_least(1))
     mixed_precision: str = attrs.field(default="no", validator=_among(*PRECISIONS))

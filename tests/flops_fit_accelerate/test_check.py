@@ -80,10 +80,24 @@ def test_bad_input_is_refused(changes, error, words):
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [({"lr": lambda run: -1.0}, "lr is -1"), ({"batch_size": lambda run: 0}, "batch_size"), ({"mixed_precision": "fp16"}, "GPU")],
+    [
+        ({"lr": lambda run: -1.0}, "lr is -1"),
+        ({"batch_size": lambda run: 0}, "batch_size"),
+        ({"mixed_precision": "fp16"}, "GPU"),
+        ({"accumulate": 33}, "batch of 32 .*accumulate=33 micro-batches on 1 process:.* smaller accumulate"),
+        ({"betas": (0.9,)}, r"betas is \(0.9,\) .* two numbers"),
+        ({"betas": (0.9, 1.5)}, r"betas is \(0.9, 1.5\)"),
+        ({"betas": lambda run: 0.9}, r"betas is 0.9 .* size 8"),
+        ({"warmup": 2.0}, "warmup=2.0 must be a number from 0 to 1"),
+        ({"cooldown": 3.0}, "cooldown=3.0 must be a number from 0 to 1"),
+        ({"final_lr": 1.5}, "final_lr=1.5"),
+    ],
 )  # fmt: skip
 def test_a_recipe_that_makes_no_sense_is_refused(options, words):
+    """As the trainer's own option, and for one run of the sweep."""
     if "mixed_precision" in options and torch.cuda.is_available():
         pytest.skip("fp16 works here")
-    with pytest.raises(TrainingError, match=words):
+    with pytest.raises((TrainingError, InputError), match=words):
         check(AccelerateTrainer(**options))
+    with pytest.raises((TrainingError, InputError), match=words):
+        check(runs=[toys.run(), toys.run(hparams=options)])
