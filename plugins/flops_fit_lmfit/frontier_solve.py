@@ -77,6 +77,15 @@ def run_weights(c: Floats, power: float) -> Floats:
     return np.asarray(weights / weights.mean())
 
 
+def scatter(residuals: Floats) -> float:
+    """Robust sigma of the law's residuals (k,), less its seven parameters' part.
+
+    Without that, few runs would look free of noise, and priors would count nothing.
+    """
+    k = len(residuals)
+    return math.sqrt(k / max(k - len(COORDINATES), 1)) * robust_sigma(residuals)
+
+
 def solve(
     n: Floats,
     c: Floats,
@@ -101,9 +110,7 @@ def solve(
     objective = FrontierObjective(n=n, c=c, loss=loss)
     weights = run_weights(c, weight_power)
     theta = _starts(objective, additive)
-    # Seven parameters take up part of the scatter: few runs would look free of noise, and priors then count nothing.
-    spare = math.sqrt(len(n) / max(len(n) - len(COORDINATES), 1))
-    sigma = spare * robust_sigma(objective.residuals(theta[:1])[0])
+    sigma = scatter(objective.residuals(theta[:1])[0])
     if stderr is not None:
         weights = weights * _noise_weights(stderr, sigma)
         weights /= weights.mean()
@@ -113,7 +120,7 @@ def solve(
         theta, value = descend(objective, theta, weights, _FIRST_STEPS if round_ == 0 else _STEPS)
         valleys = _distinct(value)[:2]  # the best first
         theta = theta[valleys]
-        found = spare * robust_sigma(objective.residuals(theta[:1])[0])
+        found = scatter(objective.residuals(theta[:1])[0])
         if round_ > 0 and abs(found - sigma) <= 1e-5 * sigma:
             break
         # The median jumps from run to run and may cycle between two: half steps end that.

