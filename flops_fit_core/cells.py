@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -29,11 +30,13 @@ def best_of_cells(runs: Runs) -> Runs:
 
 
 def at_the_end(best: Runs, axes: Mapping[str, tuple[Any, ...]]) -> list[str]:
-    """Say for each axis in how many cells the best value is the first or the last of its list."""
+    """Say for each axis of numbers in how many cells the best value is the smallest or the largest of its list."""
     said = []
     for name, values in axes.items():
+        if not all(isinstance(value, Real) and not isinstance(value, bool) for value in values):
+            continue  # nothing lies beyond the end of a list of names or pairs
         chosen = [row[name] for row, ok in zip(best.hparams or (), best.usable(), strict=True) if ok and name in row]
-        for end, word in ((values[0], "first"), (values[-1], "last")):
+        for end, word in ((min(values), "smallest"), (max(values), "largest")):
             count = sum(value == end for value in chosen)
             if count and len(values) > 1:
                 said.append(

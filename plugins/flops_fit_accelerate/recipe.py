@@ -75,7 +75,7 @@ def recipe_of(trainer: AccelerateTrainer, run: Run, units_per_sample: float, own
 
     A warm-up given as a fraction is of D for ``cosine`` and ``constant``. For ``wsd`` it is of 20 N, whatever D is: all
     budgets of one size then share their warm-up and can share a trunk, and 0.05 is the warm-up of N units of data
-    that Porian et al. 2024 (arXiv 2406.19146, section 3.2) found right for all sizes.
+    that Porian et al. 2024 (arXiv 2406.19146, where they correct the warm-up) take for every size.
     """
     trainer = with_overrides(trainer, run)
     batch_size = own_batch_size or int(_number(trainer.batch_size, run, "batch_size", least=1))

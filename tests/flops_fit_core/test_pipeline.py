@@ -253,7 +253,7 @@ def test_recipe_axes_train_each_cell_and_fit_the_best(tmp_path):
     trainer = Known()
     cut = sweep(tmp_path, hparams={"lr": [1e-3, 2e-3]}, trainer=trainer)
     assert trainer.trained == []
-    assert any(d.kind == "recipe" and "the best lr is 0.002, the last" in d.message for d in cut.diagnostics)
+    assert any(d.kind == "recipe" and "the best lr is 0.002, the largest" in d.message for d in cut.diagnostics)
     sweep(tmp_path, trainer=trainer)  # without axes the plain cells are still to be trained
     assert len(trainer.trained) == len(result.records) // 3
 
