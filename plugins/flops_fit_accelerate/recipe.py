@@ -30,6 +30,9 @@ OVERRIDABLE = (
     "min_cooldown_steps", "cooldown_shape", "final_lr", "mixed_precision", "accumulate",
 )  # fmt: skip
 
+#: Those that may be functions of the run.
+PER_RUN = ("lr", "batch_size", "betas", "weight_decay")
+
 
 @attrs.frozen(kw_only=True)
 class Recipe:
@@ -70,6 +73,18 @@ def with_overrides(trainer: AccelerateTrainer, run: Run) -> AccelerateTrainer:
     return attrs.evolve(trainer, **run.hparams) if run.hparams else trainer
 
 
+def resolved(trainer: AccelerateTrainer, run: Run) -> AccelerateTrainer:
+    """The trainer as one run sees it: its ``hparams`` applied, and numbers in place of functions of the run."""
+    trainer = with_overrides(trainer, run)
+    return attrs.evolve(
+        trainer,
+        lr=_number(trainer.lr, run, "lr"),
+        batch_size=int(_number(trainer.batch_size, run, "batch_size", least=1)),
+        betas=_betas(trainer.betas, run),
+        weight_decay=_number(trainer.weight_decay, run, "weight_decay", least=0),
+    )
+
+
 def recipe_of(trainer: AccelerateTrainer, run: Run, units_per_sample: float, own_batch_size: int | None) -> Recipe:
     """Resolve the options for a run.
 
@@ -77,8 +92,9 @@ def recipe_of(trainer: AccelerateTrainer, run: Run, units_per_sample: float, own
     budgets of one size then share their warm-up and can share a trunk, and 0.05 is the warm-up of N units of data
     that Porian et al. 2024 (arXiv 2406.19146, where they correct the warm-up) take for every size.
     """
-    trainer = with_overrides(trainer, run)
-    batch_size = own_batch_size or int(_number(trainer.batch_size, run, "batch_size", least=1))
+    trainer = resolved(trainer, run)
+    numbers: dict[str, Any] = {name: getattr(trainer, name) for name in PER_RUN}
+    batch_size = numbers["batch_size"] = own_batch_size or numbers["batch_size"]
     step = units_per_sample * batch_size
     reference = 20 * run.n_params if trainer.schedule == "wsd" else run.n_tokens
     warmup = max(trainer.warmup * reference, trainer.min_warmup_steps * step)
@@ -86,10 +102,7 @@ def recipe_of(trainer: AccelerateTrainer, run: Run, units_per_sample: float, own
         max(trainer.cooldown * run.n_tokens, trainer.min_cooldown_steps * step) if trainer.schedule == "wsd" else 0.0
     )
     return Recipe(
-        lr=_number(trainer.lr, run, "lr"),
-        batch_size=batch_size,
-        betas=_betas(trainer.betas, run),
-        weight_decay=_number(trainer.weight_decay, run, "weight_decay", least=0),
+        **numbers,
         clip_norm=trainer.clip_norm,
         schedule=Schedule(
             kind=trainer.schedule,

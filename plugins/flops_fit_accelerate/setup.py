@@ -22,7 +22,7 @@ from flops_fit_accelerate import rng
 from flops_fit_accelerate.data import Indexed, Stream, n_samples, open_source
 from flops_fit_accelerate.loop import Job
 from flops_fit_accelerate.optimizers import make_optimizer
-from flops_fit_accelerate.recipe import Recipe, recipe_of, with_overrides
+from flops_fit_accelerate.recipe import Recipe, recipe_of
 from flops_fit_accelerate.team import ProcessTeam, process_team
 from flops_fit_accelerate.trackers import Tracker
 from flops_fit_core import calls
@@ -65,7 +65,6 @@ class Setup:
         """Set up a run."""
         example = workload.example
         units_per_sample = workload.units(example) / n_samples(example)  # type: ignore[misc]
-        trainer = with_overrides(trainer, run)
         recipe = recipe_of(trainer, run, units_per_sample, own_batch_size(workload.dataset))
         train, held_out = open_sources(trainer, workload, recipe.batch_size)
         AcceleratorState._reset_state()
@@ -126,7 +125,7 @@ class Setup:
         return {
             "optimizer": "AdamW" if self.workload.optimizer is None else "workload",
             "parametrization": self.workload.parametrization,
-            "eval_samples": first.n_held_out,
+            "eval_samples": first.n_measured,
             "processes": self.team.size,
             "device": self.accelerator.device.type,
             "compile": self.compile,

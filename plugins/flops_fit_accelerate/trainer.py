@@ -70,7 +70,7 @@ class AccelerateTrainer:
         min_cooldown_steps: cooldown takes at least so many optimizer steps.
         cooldown_shape: ``"1-sqrt"`` or ``"linear"``.
         final_lr: the rate at the end as a fraction of the peak.
-        share_trunk: whether ``wsd`` runs of one size and seed share their part before the cooldown.
+        share_trunk: whether ``wsd`` runs of one size, seed, rate and batch size share their part before the cooldown.
         accumulate: micro-batches that a batch is cut to, where it does not fit in memory.
         mixed_precision: ``"no"``, ``"bf16"`` or ``"fp16"``, through Accelerate. fp16 needs a GPU.
         compile: whether to ``torch.compile`` the model; does not pay for short runs.
@@ -135,7 +135,7 @@ class AccelerateTrainer:
         trunks: dict[str, list[Run]] = {}
         for run in runs:
             shared = self.share_trunk and run.hparams.get("schedule", self.schedule) == "wsd"
-            trunks.setdefault(trunk_id(run) if shared else run.run_id, []).append(run)
+            trunks.setdefault(trunk_id(self, run) if shared else run.run_id, []).append(run)
         return [sorted(group, key=lambda run: run.n_tokens) for group in trunks.values()]
 
     def train(self, group: Sequence[Run], workload: Workload, workspace: Workspace) -> Iterator[RunRecord]:
@@ -144,7 +144,7 @@ class AccelerateTrainer:
         Raises:
             StoreError: a checkpoint cannot be written or read.
         """
-        trunk = Trunk(workspace, group[0])
+        trunk = Trunk(workspace, trunk_id(self, group[0]))
         shared = len(group) > 1 or trunk.folder.exists()
         with locked(trunk.folder.with_suffix(".lock")) if shared and self.team.rank == 0 else nullcontext():
             for run in group:

@@ -11,31 +11,40 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 
 from flops_fit_accelerate.checkpoint import read_state
+from flops_fit_accelerate.recipe import PER_RUN, resolved
 from flops_fit_core.data import Run
 from flops_fit_core.store import Workspace
 
+if TYPE_CHECKING:
+    from flops_fit_accelerate.trainer import AccelerateTrainer
 
-def trunk_id(run: Run) -> str:
-    """Names what runs must have in common to share a trunk: study, size, seed and hparams."""
-    return attrs.evolve(run, n_tokens=0).run_id
+
+def trunk_id(trainer: AccelerateTrainer, run: Run) -> str:
+    """Names what runs must have in common to share a trunk: study, size, seed, hparams, and the numbers in force.
+
+    The numbers may be functions of the run: a rate that depends on D or C makes every run's steps its own.
+    """
+    one = resolved(trainer, run)
+    in_force = {name: getattr(one, name) for name in PER_RUN}
+    return attrs.evolve(run, n_tokens=0, hparams={**run.hparams, **in_force}).run_id
 
 
 @attrs.frozen
 class Trunk:
-    """The states of one trunk on disk."""
+    """The states of one trunk on disk, by its `trunk_id`."""
 
     workspace: Workspace
-    run: Run
+    name: str
 
     @property
     def folder(self) -> Path:
         """Where the states are."""
-        return self.workspace.trunk_dir(trunk_id(self.run))
+        return self.workspace.trunk_dir(self.name)
 
     @property
     def rolling(self) -> Path:

@@ -30,6 +30,26 @@ def test_branches_agree_with_runs_from_scratch_to_the_bit(train, tmp_path):
         assert b.flops_spent == b.flops
 
 
+@pytest.mark.parametrize(
+    ("option", "groups"),
+    [
+        ({"lr": lambda run: 10 / run.n_tokens}, 3),
+        ({"batch_size": lambda run: 8 if run.n_tokens < 1000 else 32}, 2),
+        ({"betas": lambda run: (0.9, 1 - 1 / run.n_tokens)}, 3),
+        ({"weight_decay": lambda run: run.n_tokens / 1000}, 3),
+    ],
+)
+def test_runs_whose_numbers_depend_on_d_share_only_what_is_the_same(train, tmp_path, option, groups):
+    w = toys.workload()
+    assert len(trainer(**option).groups(RUNS)) == groups
+    shared = train(trainer(**option), w, *RUNS, folder="shared")
+    alone = [train(trainer(share_trunk=False, **option), w, one, folder="alone")[0] for one in RUNS]
+    for one, a, b in zip(RUNS, shared, alone, strict=True):
+        assert (a.loss, a.curve, a.recipe) == (b.loss, b.curve, b.recipe)
+        assert toys.equal_weights(tmp_path / "shared", tmp_path / "alone", one)
+    assert all(a.flops_spent == a.flops for a in shared) == (groups == 3)
+
+
 def test_the_trunk_is_paid_once(train):
     shared = train(trainer(), toys.workload(), *RUNS)
     spent = {record.n_tokens: record.flops_spent for record in shared}
