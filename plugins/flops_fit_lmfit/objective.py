@@ -136,6 +136,14 @@ class Objective:
             rho = c * (r - 0.5 * c)
         return np.asarray((weights * rho).sum(axis=-1))
 
+    def slopes(self, theta: Floats) -> tuple[Floats, Floats]:
+        """rho' and rho'' at every run for one point (5,), each of shape (k,)."""
+        r = self.residuals(theta[None])[0]
+        if not self.is_huber:
+            return 2.0 * r, np.full_like(r, 2.0)
+        psi = np.clip(r, -self.delta, self.delta)
+        return psi, (psi == r).astype(np.float64)
+
     def derivatives(self, theta: Floats, weights: Floats) -> tuple[Floats, Floats, Floats]:
         """Value (m,), gradient (m, 5) and exact Hessian (m, 5, 5) for weights of shape (m, k).
 

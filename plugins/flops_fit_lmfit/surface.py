@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.data import CostModel, Estimate, Excluded, Fit, Runs
 from flops_fit_core.errors import FitError
-from flops_fit_lmfit import additive, bootstrap, constrained, holdout, identify, polish
+from flops_fit_lmfit import additive, bootstrap, constrained, holdout, identify, polish, profile
 from flops_fit_lmfit.objective import OBJECTIVES
 from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.solve import AdditiveFit, first_delta, fit_additive, noise_scale, solve_from
@@ -123,6 +123,31 @@ class SurfaceFitter:
             details={"objective": self.objective, "delta": found.delta},
             law=law,
         )
+
+    def profile(self, runs: Runs, name: str) -> Estimate:
+        """A parameter with its profile-likelihood interval, which needs no resampling.
+
+        It takes the law as true and the runs' errors as alike and independent; where it is far from the bootstrap's
+        interval, they are not. An end is infinite where the runs leave that side open.
+
+        Args:
+            runs: as for `fit`; outliers are kept.
+            name: E, A, B, alpha or beta.
+
+        Raises:
+            InputError: no such parameter.
+            FitError: as for `fit`.
+        """
+        usable = usable_runs(
+            runs,
+            min_flops=self.min_flops,
+            exclude_undercooled=self.exclude_undercooled,
+            mix_schedules=self.mix_schedules,
+        )
+        _require_law(usable.runs)
+        found = self._free(usable.runs)
+        low, high = profile.interval(found, name, self.confidence)
+        return Estimate(value=found.params[name], low=low, high=high)
 
     def loss(self, params: Mapping[str, ArrayLike], n: ArrayLike, d: ArrayLike) -> Floats:
         """Loss of N parameters after D units of data."""
