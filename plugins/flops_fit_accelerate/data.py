@@ -29,6 +29,9 @@ from flops_fit_core.probe import is_loader
 
 Collate = Callable[[list[Any]], Any]
 
+#: Batches that held-out samples are cut to, at least: their spread gives the standard error.
+_LEAST_PIECES = 16
+
 
 @attrs.frozen
 class Share:
@@ -135,6 +138,11 @@ class Indexed:
         return held_out(len(self.dataset), self.n_held_out)
 
     @property
+    def n_measured(self) -> int:
+        """Samples that a loss is measured on."""
+        return self.n_held_out
+
+    @property
     def n_train(self) -> int:
         """Samples in one epoch."""
         return len(self.dataset) - (0 if self.whole else self.n_held_out)
@@ -154,7 +162,7 @@ class Indexed:
     def held_out(self) -> Iterator[Any]:
         """Batches of at most `batch_size`, and at least sixteen of them where there are samples enough."""
         indices = self._left_out.tolist()
-        size = min(self.batch_size, max(1, len(indices) // 16))
+        size = min(self.batch_size, max(1, len(indices) // _LEAST_PIECES))
         for start in range(0, len(indices), size):
             yield self._fetch(indices[start : start + size])
 
@@ -235,17 +243,32 @@ class Stream:
         for batch in islice(numbered, first, None):
             yield [self._cut(batch, low, high) for low, high in share.cuts(self._length(batch))]
 
+    @property
+    def n_measured(self) -> int:
+        """Samples that a loss is measured on: fewer than wanted where the stream ends before."""
+        return sum(map(n_samples, self.held_out()))
+
     def held_out(self) -> Iterator[Any]:
-        """The first batches of the stream, kept in memory once they are read."""
+        """The first samples of the stream, in sixteen batches or more where they suffice; kept in memory once read."""
         if self._held_out is None:
-            found, n = [], 0
-            for batch in self._batches(0, key("held-out")):
-                found.append(self._whole(batch))
-                n += self._length(batch)
-                if n >= self.n_held_out:
-                    break
-            self._held_out = found
+            with Lane(key("collate held-out")):
+                self._held_out = self._first_samples()
         return iter(self._held_out)
+
+    def _first_samples(self) -> list[Any]:
+        found, n = [], 0
+        for batch in self._batches(0, key("held-out"), short=self.whole):
+            found.append(batch)
+            n += self._length(batch)
+            if n >= self.n_held_out:
+                break
+        left, pieces = min(n, self.n_held_out), []
+        size = max(1, left // _LEAST_PIECES)
+        for batch in found:
+            stop = min(self._length(batch), left)
+            pieces += [self._cut(batch, low, min(low + size, stop)) for low in range(0, stop, size)]
+            left -= stop
+        return pieces
 
     def epochs(self, steps: int) -> float:
         """Zero: the length of a stream is not known."""
@@ -269,8 +292,8 @@ class Stream:
                 )
             epoch += 1
 
-    def _batches(self, epoch: int, seed: int) -> Iterator[Any]:
-        """One pass: batches of a loader, or lists of `batch_size` samples (a shorter last one is dropped)."""
+    def _batches(self, epoch: int, seed: int, short: bool = False) -> Iterator[Any]:
+        """One pass: batches of a loader, or lists of `batch_size` samples (a shorter last one only where `short`)."""
         if hasattr(self.dataset, "set_epoch"):
             self.dataset.set_epoch(epoch)
         for owner in (self.dataset, getattr(self.dataset, "sampler", None)):
@@ -283,7 +306,7 @@ class Stream:
         while True:
             with lane:
                 batch = list(islice(items, self.batch_size)) if self.collate else next(items, None)
-            if batch is None or (self.collate and len(batch) < self.batch_size):  # type: ignore[operator]
+            if batch is None or (self.collate and len(batch) < (1 if short else self.batch_size)):  # type: ignore[operator]
                 return
             yield batch
 
@@ -292,9 +315,6 @@ class Stream:
 
     def _cut(self, batch: Any, low: int, high: int) -> Any:
         return self.collate(batch[low:high]) if self.collate else narrow(batch, low, high)
-
-    def _whole(self, batch: Any) -> Any:
-        return self.collate(batch) if self.collate else batch
 
 
 def n_samples(batch: Any) -> int:

@@ -142,7 +142,7 @@ class Session:
     def _evaluation_interval(self) -> float:
         """Units of data between evaluations, so that they cost no more than their share of the run's FLOPs."""
         first = next(iter(self.setup.held_out.values()))
-        cost = first.n_held_out * self.setup.units_per_sample / 3  # forward alone is a third of a training step
+        cost = first.n_measured * self.setup.units_per_sample / 3  # forward alone is a third of a training step
         count = min(EVALUATIONS, int(self.trainer.eval_share * self.run.n_tokens / cost))
         return self.run.n_tokens / (count + 1) if count else math.inf
 
