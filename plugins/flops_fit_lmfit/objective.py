@@ -137,7 +137,7 @@ class Objective:
         return np.asarray((weights * rho).sum(axis=-1))
 
     def slopes(self, theta: Floats) -> tuple[Floats, Floats]:
-        """rho' and rho'' at every run for one point (5,), each of shape (k,)."""
+        """First and second derivative of rho at every run for one point (5,), each of shape (k,)."""
         r = self.residuals(theta[None])[0]
         if not self.is_huber:
             return 2.0 * r, np.full_like(r, 2.0)
