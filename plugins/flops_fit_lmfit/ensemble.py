@@ -46,6 +46,11 @@ class EnsembleFitter:
     errors in rolling hold-out (`flops_fit_lmfit.holdout`) on these very runs, or 3:1 alone where no budget
     leaves four budgets and twenty runs below it.
 
+    Where the additive law is true, the ensemble's loss error ten and a hundred times beyond the largest budget is 0.8 to
+    1.5 times the plain fit's (five or six budgets of seven sizes, noise 0.3 to 1 %). With eight budgets of eight
+    sizes and 0.3 % noise it is 1.8 to 2.4 times as large, 0.3 instead of 0.14 % at ten times: at such distances the
+    hold-out cannot tell the two laws apart.
+
     The sampling interval is that of the additive member's case bootstrap, in logarithms, centred on the
     average: a fit with priors must not be bootstrapped. The prediction interval adds the model's error.
 
