@@ -70,8 +70,8 @@ def held_out(length: int, count: int) -> Ints:
         return np.zeros(0, dtype=np.int64)
     stripes = min(STRIPES, count)
     sizes = np.full(stripes, count // stripes) + (np.arange(stripes) < count % stripes)
-    starts = (np.arange(1, stripes + 1) * length) // stripes - sizes
-    return np.concatenate([np.arange(start, start + size) for start, size in zip(starts, sizes, strict=True)])
+    gaps = (np.arange(1, stripes + 1) * (length - count)) // stripes  # samples left for training before each stripe
+    return np.arange(count) + np.repeat(gaps, sizes)
 
 
 @attrs.define

@@ -59,3 +59,14 @@ def test_held_out_samples_are_as_many_as_asked_and_spread(length, count):
     assert (np.diff(indices) > 0).all()
     if count >= 32:
         assert np.diff(indices).max() < 2 * length / 32
+
+
+@pytest.mark.parametrize(
+    ("length", "count"), [(40, 40), (45, 41), (33, 33), (7, 5), (1000, 999), (1000, 100), (2053, 2048)]
+)
+def test_held_out_samples_are_so_many_different_ones(length, count):
+    indices = held_out(length, count)
+    assert len(set(indices.tolist())) == len(indices) == count
+    assert indices.tolist() == sorted(indices)
+    assert indices[0] >= 0
+    assert indices[-1] == length - 1
