@@ -1,6 +1,7 @@
 """The loss on held-out data, with its standard error: never on what was trained on.
 
-In: a model and a source's held-out batches. Out: the mean loss per unit of data over all of them. The model is in
+In: a model and a source's held-out batches. Out: the mean loss per target (as a rule
+a unit of data) over all of them. The model is in
 evaluation mode meanwhile (no dropout, running statistics in batch norm) and back in training mode after; random
 numbers are left as they were, so evaluating more or less often changes no training.
 """
@@ -50,7 +51,7 @@ def evaluate(
     model: torch.nn.Module,
     source: Source,
     loss_of: Callable[[Any], torch.Tensor],
-    units: Callable[[Any], int],
+    targets: Callable[[Any], int],
     rank: int = 0,
     size: int = 1,
     gather: Callable[[list[Part]], list[list[Part]]] = lambda parts: [parts],
@@ -60,8 +61,8 @@ def evaluate(
     Args:
         model: the bare model, whose mode is switched.
         source: where the held-out batches come from.
-        loss_of: the mean loss per unit of one batch.
-        units: units of data in a batch.
+        loss_of: the mean loss per target of one batch.
+        targets: how many targets it is a mean over; as a rule the batch's units of data.
         rank, size: this process and how many there are.
         gather: collects what every process found, on every process.
     """
@@ -72,7 +73,7 @@ def evaluate(
         with torch.no_grad(), kept():
             for number, batch in enumerate(source.held_out()):
                 if number % size == rank:
-                    losses.append((loss_of(batch), int(units(batch))))
+                    losses.append((loss_of(batch), int(targets(batch))))
     finally:
         model.train(was_training)
     parts = [(loss.item() * n if n else 0.0, n) for loss, n in losses]

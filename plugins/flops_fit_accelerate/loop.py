@@ -17,18 +17,18 @@ import attrs
 import torch
 
 from flops_fit_accelerate import rng
-from flops_fit_accelerate.data import Share, Source
+from flops_fit_accelerate.data import Share, Source, n_samples, narrow
 from flops_fit_accelerate.recipe import Recipe
 from flops_fit_accelerate.team import ProcessTeam
 from flops_fit_core.data import CurvePoint, Run
 from flops_fit_core.errors import StoreError, TrainingError
 
-SCHEMA = 1
+SCHEMA = 2
 
 #: A point of the curve at each of the first ten steps, then every ten steps or 5 % of the steps so far, at most 500.
 EACH_STEP, LEAST_STEPS, GROWTH, MOST_STEPS = 10, 10, 20, 500
 
-#: Batches in a row without a single unit of data after which a run gives up.
+#: Batches in a row without a single target after which a run gives up.
 EMPTY_BATCHES = 1000
 
 
@@ -46,6 +46,7 @@ class Progress:
         seconds: wall-clock time of the optimizer loop, evaluation and writing apart.
         next_log: the step after which the next point of the curve is due.
         logged: `tokens` at the last point.
+        pending: targets trained on since the last point.
         evaluated: `tokens` at the last held-out evaluation.
         origin: units of data that another run has paid for (the trunk that both share).
         curve: the points so far.
@@ -56,6 +57,7 @@ class Progress:
     seconds: float = 0.0
     next_log: int = 1
     logged: int = 0
+    pending: int = 0
     evaluated: int = 0
     origin: int = 0
     curve: list[CurvePoint] = attrs.field(factory=list)
@@ -80,8 +82,10 @@ class Job:
         optimizer: what steps; its groups' first learning rates are the peak.
         scaler: of fp16, or ``None``.
         backward: of a loss.
-        loss_of: ``loss_of(model, batch)``, the mean loss per unit of data.
+        loss_of: ``loss_of(model, batch)``, the mean loss per target.
         units: units of data in a batch on the host.
+        targets: how many targets the loss of a batch is a mean over; as a rule `units` itself.
+        example: a batch on the host that has targets.
         to_device: puts a batch where the model is.
         source: the training data.
         team: the processes that train together.
@@ -99,6 +103,8 @@ class Job:
     backward: Callable[[torch.Tensor], None]
     loss_of: Callable[[Any, Any], torch.Tensor]
     units: Callable[[Any], int]
+    targets: Callable[[Any], int]
+    example: Any
     to_device: Callable[[Any], Any]
     source: Source
     team: ProcessTeam
@@ -132,15 +138,18 @@ class Job:
                 with clock.stopped(self.at):
                     checkpoint()
             micro = next(self._batches)
-            counts = [self.units(batch) for batch in micro]
-            total, save = self._agree(sum(counts), clock.due(self.at))
+            counts = [self.targets(batch) for batch in micro]
+            mine = sum(counts) if self.targets is self.units else sum(map(self.units, micro))
+            units, total, save = self._agree(mine, sum(counts), clock.due(self.at))
             if total:
+                self._set_rate(units)
                 self._step(micro, counts, total)
             empty = 0 if total else empty + 1
             if empty > EMPTY_BATCHES:
-                raise TrainingError(f"{empty} batches in a row hold no unit of data: every target is masked")
+                raise TrainingError(f"{empty} batches in a row hold nothing to learn from: every target is masked")
             self.at.step += 1
-            self.at.tokens += total
+            self.at.tokens += units
+            self.at.pending += total
             if self.at.due() or self.at.tokens >= self.run.n_tokens:
                 with clock.stopped(self.at):
                     self._point()
@@ -152,39 +161,40 @@ class Job:
             self._batches.close()
             self._batches = None
 
-    def _agree(self, units: int, save: bool) -> tuple[int, bool]:
-        """Units in the batch of all processes, and whether rank 0 wants a checkpoint."""
+    def _agree(self, units: int, targets: int, save: bool) -> tuple[int, int, bool]:
+        """Units and targets in the batch of all processes, and whether rank 0 wants a checkpoint."""
         if self.team.size == 1:
-            return units, save
-        total, wanted = self.team.sum([units, float(save and self.team.rank == 0)])
-        return int(total), wanted > 0
+            return units, targets, save
+        all_units, all_targets, wanted = self.team.sum([units, targets, float(save and self.team.rank == 0)])
+        return int(all_units), int(all_targets), wanted > 0
 
     def _step(self, micro: list[Any], counts: list[int], total: int) -> None:
-        """One optimizer step on `total` units of data, of which this process has `counts`."""
-        self._set_rate(total)
+        """One optimizer step on `total` targets, of which this process has `counts`."""
         last = len(micro) - 1
         for i, (batch, count) in enumerate(zip(micro, counts, strict=True)):
-            if count == 0:
-                self._refuse_empty_share()
+            if count == 0 and self.team.size == 1:
                 continue
             waiting = i < last and self.team.size > 1
             with self.wrapped.no_sync() if waiting else nullcontext():
-                loss = self.loss_of(self.wrapped, self.to_device(batch))
+                loss = self.loss_of(self.wrapped, self.to_device(batch if count else self._stand_in(batch)))
                 weight = count * self.team.size / total
                 self.backward(loss if weight == 1.0 else loss * weight)
-            self._running.add_(loss.detach(), alpha=count)
+            if count:
+                self._running.add_(loss.detach(), alpha=count)
         if self.recipe.clip_norm is not None:
             self.unscale()
             clip([p.grad for p in self._parameters if p.grad is not None], self.recipe.clip_norm)
         self.optimizer.step()
         self.optimizer.zero_grad()
 
-    def _refuse_empty_share(self) -> None:
-        if self.team.size > 1:
-            raise TrainingError(
-                f"all targets are masked in process {self.team.rank}'s share of a batch (step {self.at.step}): "
-                "use a larger batch_size"
-            )
+    def _stand_in(self, batch: Any) -> Any:
+        """What to train on with weight zero where every target is masked: the other processes wait for a gradient.
+
+        The batch itself will not do: its loss is a mean of nothing, and zero times NaN is NaN.
+        """
+        n, whole = n_samples(batch), n_samples(self.example)
+        parts = (narrow(self.example, low, min(low + n, whole)) for low in range(0, whole, n))
+        return next((part for part in parts if self.targets(part)), self.example)
 
     def _set_rate(self, units: int) -> None:
         factor = self.recipe.schedule.factor(self.at.tokens, units)
@@ -194,14 +204,15 @@ class Job:
     def _point(self) -> None:
         """Look at the losses since the last point, on all processes."""
         (loss_sum,) = self.team.sum([self._running.item()])
-        units, self.at.logged = self.at.tokens - self.at.logged, self.at.tokens
+        first, self.at.logged = self.at.logged, self.at.tokens
+        targets, self.at.pending = self.at.pending, 0
         self._running.zero_()
-        if units == 0:
+        if targets == 0:
             return
-        loss = loss_sum / units
+        loss = loss_sum / targets
         if not math.isfinite(loss):
             raise DivergedError(
-                f"the training loss is {loss} between {self.at.tokens - units} and {self.at.tokens} units of data "
+                f"the training loss is {loss} between {first} and {self.at.tokens} units of data "
                 f"(step {self.at.step}, peak learning rate {self.recipe.lr:g})"
             )
         self.at.curve.append(self.on_point(loss))
@@ -226,10 +237,9 @@ class Job:
             raise StoreError(
                 f"the checkpoint of run {self.run.run_id} has schema {state.get('schema')!r}, not {SCHEMA}: remove it"
             )
-        self.model.load_state_dict(state["model"])
-        buffers = dict(self.model.named_buffers())
         for name, saved in state["buffers"].items():  # also those that a state_dict leaves out
-            buffers[name].copy_(saved)
+            self._set_buffer(name, saved, persistent=name in state["model"])
+        self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler is not None:
             self.scaler.load_state_dict(state["scaler"])
@@ -245,6 +255,16 @@ class Job:
         ]
         self.at = Progress(**{**state["progress"], "curve": curve})
         self._batches = None
+
+    def _set_buffer(self, name: str, saved: torch.Tensor, persistent: bool) -> None:
+        """Set a buffer, which a forward pass may have registered, or made larger than a new model's."""
+        owner_name, _, leaf = name.rpartition(".")
+        owner = self.model.get_submodule(owner_name)
+        found = owner._buffers.get(leaf)
+        if found is not None and found.shape == saved.shape:
+            found.copy_(saved)
+        else:
+            owner.register_buffer(leaf, saved.to(self.device), persistent)
 
 
 def clip(gradients: list[torch.Tensor], norm: float) -> None:

@@ -133,7 +133,7 @@ class Session:
             job.model,
             source,
             lambda batch: job.loss_of(job.model, job.to_device(batch)),
-            job.units,
+            job.targets,
             rank=team.rank,
             size=team.size,
             gather=team.gather,

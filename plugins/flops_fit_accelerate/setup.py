@@ -23,6 +23,7 @@ from flops_fit_accelerate.data import Indexed, Stream, n_samples, open_source
 from flops_fit_accelerate.loop import Job
 from flops_fit_accelerate.optimizers import make_optimizer
 from flops_fit_accelerate.recipe import Recipe, recipe_of
+from flops_fit_accelerate.targets import targets_of
 from flops_fit_accelerate.team import ProcessTeam, process_team
 from flops_fit_accelerate.trackers import Tracker
 from flops_fit_core import calls
@@ -93,6 +94,7 @@ class Setup:
         rng.seed_all(run.seed)
         model = self.workload.build(run.size)
         device = accelerator.device
+        targets = targets_of(self.workload, model)
         rng.seed_all(rng.key("train", run.seed, self.team.rank))
         wrapped = accelerator.prepare_model(model)
         optimizer: Any = make_optimizer(model, recipe, self.workload)
@@ -110,6 +112,8 @@ class Setup:
             backward=accelerator.backward if half else torch.Tensor.backward,
             loss_of=functools.partial(_loss_of, self.workload.loss_fn),
             units=self.workload.units,  # type: ignore[arg-type]
+            targets=targets,
+            example=self.workload.example,
             to_device=_same
             if device.type == "cpu"
             else functools.partial(send_to_device, device=device, non_blocking=True),

@@ -1,5 +1,7 @@
 """Batches and models of other people: dicts, tuples, Hugging Face, tied weights, buffers."""
 
+import functools
+
 import attrs
 import pytest
 import torch
@@ -9,6 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from flops_fit_accelerate import AccelerateTrainer
+from flops_fit_accelerate.targets import targets_of
 from flops_fit_core.store import Workspace
 
 
@@ -38,20 +41,12 @@ def pad(samples):
     return {"input_ids": x, "labels": y}
 
 
-def hugging_face(width):
-    transformers = pytest.importorskip("transformers")
-    config = transformers.GPT2Config(
-        vocab_size=16, n_positions=16, n_embd=width, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0
-    )
-    model = transformers.GPT2LMHeadModel(config)
-    model.num_params = model.num_parameters
-    return model
-
-
 @pytest.mark.parametrize("ragged", [False, True])
 def test_a_hugging_face_model_brings_its_own_loss(train, tmp_path, ragged):
+    pytest.importorskip("transformers")
+    hugging_face = functools.partial(toys.gpt2, dropout=0.1)
     data = DataLoader(Dicts(ragged), batch_size=8, shuffle=True, collate_fn=pad)
-    w = toys.workload(toys.Lm, data, batch_size=8, loss_fn=None)
+    w = toys.workload(toys.gpt2, data, batch_size=8)
     w = attrs.evolve(w, model_cls=hugging_face)
     made, one = trainer(), toys.run(2000)
     made.check(w, [one])
@@ -62,6 +57,65 @@ def test_a_hugging_face_model_brings_its_own_loss(train, tmp_path, ragged):
     model = hugging_face(8)  # dropout, tied weights and buffers came back
     load_model(model, str(Workspace(tmp_path / "a").run_dir(one) / "weights.safetensors"))
     assert model.lm_head.weight is model.transformer.wte.weight
+
+
+def test_labels_that_a_model_shifts_weigh_as_many_as_it_predicts(train, tmp_path):
+    """The first label of a sequence is no target: the loss is that of each predicted token, however batches are cut."""
+    pytest.importorskip("transformers")
+    w, one = toys.workload(toys.gpt2, toys.Ragged(), eval_dataset=toys.Ragged(40)), toys.run(900)
+    whole, cut = (
+        train(trainer(lr=1e-3, batch_size=16, accumulate=n, eval_samples=None), w, one, folder=str(n))[0]
+        for n in (1, 4)
+    )
+    assert len(whole.curve) >= 10
+    for a, b in zip(whole.curve[:10], cut.curve[:10], strict=True):
+        assert b.loss == pytest.approx(a.loss, rel=1e-6)
+    model = toys.gpt2(8).eval()
+    load_model(model, str(Workspace(tmp_path / "1").run_dir(one) / "weights.safetensors"))
+    batch = torch.utils.data.default_collate(list(map(toys.Ragged(40).__getitem__, range(40))))
+    with torch.no_grad():
+        logits = model(batch["input_ids"]).logits
+    by_hand = toys.token_loss(logits[:, :-1], batch["labels"][:, 1:])
+    assert whole.loss == pytest.approx(by_hand.item(), rel=1e-6)
+    assert whole.metrics["eval_units"] == int((batch["labels"][:, 1:] != -100).sum())
+
+
+class Unshifted(toys.Lm):
+    """A model that returns its own loss, of every label."""
+
+    def forward(self, input_ids, labels):
+        return {"loss": toys.token_loss(super().forward(input_ids), labels)}
+
+
+class Maskless(toys.Lm):
+    """A model that returns its own loss and knows no masks."""
+
+    def forward(self, input_ids, labels):
+        logits = super().forward(input_ids).log_softmax(-1)
+        return {"loss": -logits.gather(-1, labels[..., None]).mean()}
+
+
+@pytest.mark.parametrize(
+    ("model", "options", "targets"),
+    [
+        (Unshifted, {}, "units"),
+        (Maskless, {}, "units"),
+        (toys.gpt2, {}, "one less each"),
+        (toys.gpt2, {"data_unit": "sequences"}, "one less each"),
+        (toys.gpt2, {"units": len}, "units"),
+    ],
+)
+def test_what_the_loss_is_a_mean_over_is_asked_of_the_model(model, options, targets):
+    if model is toys.gpt2:
+        pytest.importorskip("transformers")
+    w = toys.workload(model, toys.Ragged(), loss_fn=None, **options)
+    made = w.build(8)
+    before = torch.get_rng_state()
+    count = targets_of(w, made)
+    assert torch.equal(torch.get_rng_state(), before)
+    assert made.training
+    shifted = int((w.example["labels"][:, 1:] != -100).sum())
+    assert count(w.example) == (w.units(w.example) if targets == "units" else shifted)
 
 
 class OnDicts(toys.Lm):

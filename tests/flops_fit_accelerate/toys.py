@@ -100,6 +100,36 @@ class Sentences(Dataset):
         return self.x[i], self.y[i]
 
 
+class Ragged(Dataset):
+    """Token sequences as Hugging Face has them, `labels` a copy of `input_ids` with more or less of a prompt masked."""
+
+    def __init__(self, n=200, empty=()):
+        self.data, self.empty = Sentences(n, masked=False), empty
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        x, _ = self.data[i]
+        labels = x.clone()
+        labels[: len(x) if i in self.empty else i % 7] = -100
+        return {"input_ids": x, "labels": labels}
+
+
+def gpt2(width, dropout=0.0):
+    """A Hugging Face model, which returns its own loss and shifts labels itself."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    drop = dict.fromkeys(("attn_pdrop", "resid_pdrop", "embd_pdrop"), dropout)
+    model = GPT2LMHeadModel(
+        GPT2Config(
+            vocab_size=16, n_positions=16, n_embd=width, n_layer=1, n_head=2, bos_token_id=0, eos_token_id=0, **drop
+        )
+    )
+    model.num_params = model.num_parameters
+    return model
+
+
 class Reread(IterableDataset):
     """A stream over a map-style data set, the same at every pass."""
 
@@ -134,8 +164,9 @@ class Noisy(Dataset):
 
 def workload(model=Mlp, dataset=None, batch_size=16, **options):
     """A prepared workload."""
-    options.setdefault("loss_fn", token_loss if issubclass(model, Lm) else nn.CrossEntropyLoss())
-    options.setdefault("data_unit", "tokens" if issubclass(model, Lm) else "points")
+    tokens = model is gpt2 or issubclass(model, Lm)
+    options.setdefault("loss_fn", None if model is gpt2 else token_loss if tokens else nn.CrossEntropyLoss())
+    options.setdefault("data_unit", "tokens" if tokens else "points")
     made = Workload(
         name=model.__name__, model_cls=model, size_param=options.pop("size_param", "width"),
         dataset=points() if dataset is None else dataset, **options,
