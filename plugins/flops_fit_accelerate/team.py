@@ -10,7 +10,7 @@ Seen on CPU (gloo, two processes on one machine). NCCL and several machines use 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
 from functools import cache
 from typing import Any, TypeVar
@@ -64,6 +64,14 @@ class ProcessTeam:
         values: list[Any] = [None] * self.size
         dist.all_gather_object(values, value, group=self.group)
         return values
+
+    def follow_first(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Copy rank 0's values of some tensors to every process."""
+        for tensor in tensors if self.size > 1 else ():
+            whole = tensor.contiguous()
+            dist.broadcast(whole, src=0)
+            if whole is not tensor:
+                tensor.copy_(whole)
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Sums over all processes, on every process."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 import toys
 from torch import nn
+from torch.utils.data import Dataset
 
 from flops_fit_accelerate import AccelerateTrainer
 from flops_fit_core.store import Workspace
@@ -32,17 +33,34 @@ class Breaks(nn.CrossEntropyLoss):
         if self.left == 0 and self.rank in (RANK, "all"):
             if self.what == "dies":
                 os.kill(os.getpid(), signal.SIGKILL)
+            if self.what == "is nan":
+                return super().forward(outputs, targets) + torch.nan
             raise RuntimeError("broken on purpose")
         return super().forward(outputs, targets)
+
+
+class Blind(Dataset):
+    """Sentences of which a process sees no target between its first two and the 1001 after."""
+
+    def __init__(self):
+        self.data, self.reads = toys.Sentences(masked=False), 0
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        x, y = self.data[i]
+        self.reads += 1
+        return x, y if self.reads <= 2 or self.reads > 1003 else torch.full_like(y, -100)
 
 
 def main(folder, scenario):
     settings = {"lr": 1e-2, "batch_size": 16, "keep_weights": True, "eval_samples": 32, "checkpoint_tokens": 160}
     runs = [toys.run(1120), toys.run(800, hparams={"lr": 3e-3})]
-    loss_fn, model, data = nn.CrossEntropyLoss(), toys.Plain, None
+    loss_fn, model, data, options = nn.CrossEntropyLoss(), toys.Plain, None, {}
     if scenario == "diverges":
         runs[0] = toys.run(1120, hparams={"lr": 1e30, "clip_norm": None})
-    if scenario in ("raises", "dies"):
+    if scenario in ("raises", "dies", "is nan"):
         loss_fn = Breaks(scenario, 1, 40)
     if scenario == "all raise":
         loss_fn = Breaks("raises", "all", 40)
@@ -55,18 +73,28 @@ def main(folder, scenario):
     if scenario == "tracked":
         settings["log_with"] = "tensorboard"
     if scenario == "norms":
-        model = toys.Mlp
+        model, settings["eval_samples"] = toys.Mlp, None
+        options["eval_dataset"] = toys.points(100, seed=1)
+    if scenario == "shifted":
+        model, data, loss_fn = toys.gpt2, toys.Ragged(), None
+        settings["lr"] = 1e-3
+    if scenario == "empty share":
+        model, data, loss_fn = toys.gpt2, toys.Ragged(empty=range(0, 200, 3)), None
+        settings |= {"lr": 1e-3, "batch_size": 4, "accumulate": 2}
+    if scenario == "nothing":
+        model, data, loss_fn = toys.Lm, Blind(), toys.token_loss
+        settings["batch_size"], options["eval_dataset"] = 2, toys.Sentences()
     if scenario == "trunk":
         settings["schedule"] = "wsd"
         runs = [toys.run(480), toys.run(1120)]
-    w = toys.workload(model, data, loss_fn=loss_fn)
+    w = toys.workload(model, data, settings["batch_size"], loss_fn=loss_fn, **options)
     trainer = AccelerateTrainer(**settings)
     workspace = Workspace(folder)
     records = []
     for group in trainer.groups(runs):
         try:
             records += train_group(trainer, group, w, workspace)
-        except RuntimeError:  # as the serial executor does
+        except Exception:  # as the serial executor does
             records += trainer.team.share(lambda group=group: [workspace.record(run) for run in group])
     told = [
         {

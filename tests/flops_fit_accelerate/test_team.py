@@ -8,6 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+import toys
+from torch import nn
 
 HERE = Path(__file__).parent
 
@@ -33,7 +36,9 @@ def both(tmp_path, scenario):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("scenario", ["plain", "stream", "masked", "accumulate", "trunk", "tracked"])
+@pytest.mark.parametrize(
+    "scenario", ["plain", "stream", "masked", "accumulate", "trunk", "tracked", "shifted", "empty share"]
+)
 def test_two_processes_train_as_one(tmp_path, scenario):
     alone, team = both(tmp_path, scenario)
     for a, b in zip(alone, team, strict=True):
@@ -51,11 +56,18 @@ def test_batch_norm_and_dropout_train_on_two_processes(tmp_path):
     alone, team = both(tmp_path, "norms")
     assert [r["n_tokens"] for r in alone] == [r["n_tokens"] for r in team]
     assert [r["status"] for r in team] == ["done", "done"]
+    model = toys.Mlp().eval()  # the recorded loss is that of the weights that are kept
+    model.load_state_dict(toys.weights(tmp_path / "two", toys.run(1120)))
+    x, y = toys.points(100, seed=1).tensors
+    with torch.no_grad():
+        assert team[0]["loss"] == pytest.approx(nn.functional.cross_entropy(model(x), y).item(), rel=1e-6)
 
 
 @pytest.mark.slow
-def test_all_processes_agree_that_a_loss_is_not_finite(tmp_path):
-    done, [first, second] = launch(tmp_path / "a", "diverges", 2)
+@pytest.mark.parametrize("scenario", ["diverges", "is nan"])
+def test_all_processes_agree_that_a_loss_is_not_finite(tmp_path, scenario):
+    """Also one that only one of them has seen."""
+    done, [first, second] = launch(tmp_path / "a", scenario, 2)
     assert done.returncode == 0, done.stderr
     assert first == second
     assert [record["status"] for record in first] == ["diverged", "done"]
@@ -101,6 +113,15 @@ def test_an_exception_on_all_processes_is_a_failed_run_and_the_sweep_goes_on(tmp
     assert [record["status"] for record in first] == ["failed", "done"]
     assert "broken on purpose" in first[0]["message"]
     assert second[1] == first[1]
+
+
+@pytest.mark.slow
+def test_batches_without_any_target_are_a_failed_run_and_the_sweep_goes_on(tmp_path):
+    done, [first, second] = launch(tmp_path / "a", "nothing", 2)
+    assert done.returncode == 0, done.stderr
+    assert [record["status"] for record in first] == ["failed", "done"]
+    assert "every target is masked" in first[0]["message"]
+    assert second == first
 
 
 @pytest.mark.slow
