@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_model
+from safetensors.torch import save_file
 
 from flops_fit_core.errors import StoreError
 from flops_fit_core.store import sync_folder
@@ -60,11 +60,25 @@ def write_weights(path: Path, model: torch.nn.Module) -> None:
     """Keep a finished model's weights as safetensors (tied weights once)."""
 
     def write(temporary: Path) -> None:
-        save_model(model, str(temporary))
+        save_file(_separate(model.state_dict()), str(temporary))
         with temporary.open("rb") as file:
             os.fsync(file.fileno())
 
     _replace(path, write)
+
+
+def _separate(state: State) -> dict[str, torch.Tensor]:
+    """Tensors as safetensors takes them: tied weights once, and none that is a part of a larger one."""
+    found: dict[Any, tuple[str, torch.Tensor]] = {}
+    for name, tensor in state.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else name
+        found.setdefault(place, (name, tensor))
+    return {
+        name: tensor.contiguous()
+        if tensor.nbytes == tensor.untyped_storage().nbytes()
+        else tensor.clone(memory_format=torch.contiguous_format)
+        for name, tensor in found.values()
+    }
 
 
 def _replace(path: Path, write: Any) -> None:

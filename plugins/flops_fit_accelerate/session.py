@@ -165,6 +165,9 @@ class Session:
             metrics["tokens_per_second"] = at.tokens / at.seconds
         if not message:
             metrics |= {"eval_units": float(loss.units), "eval_seconds": eval_seconds}
+        lost = [
+            f"the loss on the held-out data {name!r} is {losses[name].loss}" for name in others if name not in metrics
+        ]
         return RunRecord(
             run=run,
             status="diverged" if message else "done",
@@ -178,5 +181,5 @@ class Session:
             curve=tuple(at.curve),
             metrics=metrics,
             recipe=self.job.recipe.record() | setup.describe(),
-            message=message,
+            message=message or "; ".join(lost),
         )

@@ -1,5 +1,7 @@
 """A run that was stopped anywhere and goes on ends with the same bits as one that never was."""
 
+import shutil
+
 import attrs
 import pytest
 import torch
@@ -100,6 +102,63 @@ def test_a_language_model_with_tied_weights_and_masks_goes_on(train, tmp_path):
     [resumed] = train(made, w, one, folder="stopped")
     assert (resumed.loss, resumed.n_tokens, resumed.curve) == (whole.loss, whole.n_tokens, whole.curve)
     assert toys.equal_weights(tmp_path / "whole", tmp_path / "stopped", one)
+
+
+class Growing(toys.Plain):
+    """A model that makes buffers, and makes them larger, as it goes."""
+
+    def __init__(self, width=8):
+        super().__init__(width)
+        self.register_buffer("first", None)
+        self.register_buffer("window", torch.zeros(0, 6))
+        self.register_buffer("unsaved", torch.zeros(0), persistent=False)
+
+    def forward(self, x):
+        if self.training:
+            if self.first is None:
+                self.first = x.detach().mean(0)
+                self.net[0].register_buffer("late", torch.ones(6))
+            self.net[0].late *= 1.01
+            self.window = torch.cat([self.window, x.detach()])[-50:]
+            self.unsaved = torch.cat([self.unsaved, torch.ones(1)])
+        return super().forward(x * self.net[0].late + self.first + self.window.mean(0) + self.unsaved.sum() / 100)
+
+
+def own_rates(model, lr, betas, weight_decay):
+    """An optimizer with a rate, and a momentum, for each kind of parameter."""
+    groups = [{"params": [p], "lr": lr / (1 + p.dim()), "betas": (0.5 + p.dim() / 5, 0.95)} for p in model.parameters()]
+    return torch.optim.AdamW(groups, lr=lr, weight_decay=weight_decay)
+
+
+@pytest.mark.parametrize("stop", [1, 3, 31, 55])
+@pytest.mark.parametrize("options", [{"model": Growing}, {"optimizer": own_rates}], ids=["buffers", "rates"])
+def test_buffers_made_on_the_way_and_rates_of_one_s_own_come_back(train, tmp_path, options, stop):
+    fuse = Fuse(torch.nn.CrossEntropyLoss())
+    w, one = toys.workload(loss_fn=fuse, **options), toys.run(640)
+    [whole] = train(trainer(), w, one, folder="whole")
+    fuse.left = stop
+    with pytest.raises(Killed):
+        train(trainer(), w, one, folder="stopped")
+    [resumed] = train(trainer(), w, one, folder="stopped")
+    assert (resumed.status, resumed.loss, resumed.curve) == ("done", whole.loss, whole.curve)
+    assert toys.equal_weights(tmp_path / "whole", tmp_path / "stopped", one)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch's own
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a compiler")
+def test_a_compiled_model_goes_on(train, tmp_path):
+    fuse = Fuse(torch.nn.CrossEntropyLoss())
+    w, one, made = toys.workload(toys.Plain, loss_fn=fuse), toys.run(640), trainer(compile=True)
+    [whole] = train(made, w, one, folder="whole")
+    fuse.left = 30
+    with pytest.raises(Killed):
+        train(made, w, one, folder="stopped")
+    [resumed] = train(made, w, one, folder="stopped")
+    assert (resumed.status, resumed.loss, resumed.curve) == ("done", whole.loss, whole.curve)
+    assert toys.equal_weights(tmp_path / "whole", tmp_path / "stopped", one)
+    [bare] = train(trainer(), w, one)
+    assert resumed.loss == pytest.approx(bare.loss, rel=1e-4)
 
 
 def test_a_checkpoint_spares_the_steps_before_it(train):

@@ -5,10 +5,12 @@ import pytest
 import torch
 import toys
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from flops_fit_accelerate import AccelerateTrainer
 from flops_fit_core.errors import InputError, TrainingError
+from flops_fit_core.store import Workspace
 
 Trainer = AccelerateTrainer
 
@@ -231,3 +233,31 @@ def test_batch_norm_is_evaluated_in_evaluation_mode(train, tmp_path):
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):
         Trainer(**options)
+
+
+def test_a_second_held_out_loss_that_is_not_finite_is_said(train, tmp_path):
+    x, y = toys.points(40).tensors
+    odd = TensorDataset(torch.full_like(x, torch.nan), y)
+    w = toys.workload(eval_dataset={"val": toys.points(40), "odd": odd, "too": toys.points(40)})
+    [record] = train(trainer(), w, toys.run(320), folder="a")
+    assert (record.status, record.message) == ("done", "the loss on the held-out data 'odd' is nan")
+    assert {"odd", "odd_stderr"}.isdisjoint(record.metrics)
+    assert "too" in record.metrics
+    assert Workspace(tmp_path / "a").record(record.run) == record
+
+
+class Reads(TorchDispatchMode):
+    """Counts how often the host asks a tensor for its value, for which a GPU would have to be waited for."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **kwargs or {})
+
+
+def test_values_are_read_no_more_often_than_points_are_logged(train):
+    with Reads() as reads:
+        [record] = train(trainer(eval_samples=16, eval_share=0), toys.workload(toys.Plain), toys.run(4800))
+    assert len(record.curve) < 50
+    assert reads.count <= len(record.curve) + 16  # of 300 steps, and sixteen held-out batches
