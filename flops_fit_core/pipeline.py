@@ -33,7 +33,7 @@ log = logging.getLogger("flops_fit")
 def find_optimal(study: Study, output_dir: Path, resume: bool) -> Result:
     """Plan, train what has no record, fit, report; every rank of a team gets the same result."""
     team = team_of(study.trainer)
-    if team.size > 1 and study.chosen.get("executor") not in (None, "serial"):
+    if team.size > 1 and type(study.executor) is not type(study.registry.make("executor", "serial")):
         raise InputError(
             f"{team.size} processes run this program (torchrun or accelerate launch), which needs executor='serial', "
             f"not {study.chosen['executor']!r}: every process trains every run together"

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 import flops_fit
-from flops_fit_core.errors import FitError, StoreError
+from flops_fit_core.errors import FitError, InputError, StoreError
+from flops_fit_core.team import Solo
 
 BUDGETS = [1e17, 3e17, 1e18, 3e18]
 LAW = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
@@ -380,3 +381,19 @@ def test_a_plan_draws_one_batch_of_32_at_most(tmp_path):
     plan = sweep(tmp_path, dataset=Watched(), train=False)
     assert len(plan) > 0
     assert len(drawn) <= 32
+
+
+class Together(Known):
+    """The trainer of the first of two processes."""
+
+    team = Solo(size=2)
+
+
+def test_several_processes_need_the_executor_that_trains_in_them(tmp_path):
+    processes = flops_fit.executor("processes", slots=2)
+    for executor, named in (("processes", "'processes'"), (processes, "'ProcessesExecutor'")):
+        with pytest.raises(InputError, match=rf"2 processes run this program.*needs executor='serial', not {named}"):
+            sweep(tmp_path, trainer=Together(), executor=executor)
+    assert not (tmp_path / "out").exists()
+    for name, executor in (("a", "serial"), ("b", flops_fit.executor("serial"))):
+        assert sweep(tmp_path, trainer=Together(), executor=executor, output_dir=tmp_path / name).fit is not None
