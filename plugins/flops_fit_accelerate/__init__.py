@@ -2,8 +2,9 @@
 
 Modules, one idea each: `trainer` (the options, the order of things), `recipe` (one run's numbers),
 `schedule` and `rules` (learning rates), `order` and `data` (which sample comes when), `loop` (the
-optimizer steps), `evaluate` (held-out loss), `checkpoint` and `rng` (state that survives a kill), `trunk`
-(runs that share their first part), `team` (several processes), `trackers`, `check` (bad input).
+optimizer steps), `targets` (what a loss is a mean over), `evaluate` (held-out loss), `checkpoint` and `rng`
+(state that survives a kill), `trunk` (runs that share their first part), `team` (several processes), `trackers`,
+`check` (bad input).
 
 Seen on CPU: one and two processes (gloo), float32, bf16, accumulation, ``torch.compile``, TensorBoard. The same code serves
 GPUs, NCCL, fp16 (with its gradient scaler), several machines and other trackers; none of these has been seen to run.

@@ -38,8 +38,12 @@ def write_state(folder: Path, state: State) -> None:
     _replace(folder / FILE, write)
 
 
-def read_state(folder: Path) -> State | None:
+def read_state(folder: Path, peek: bool = False) -> State | None:
     """The state in a folder, or ``None`` where there is none.
+
+    Args:
+        folder: where it is.
+        peek: leave the tensors on disk until they are asked for, to look at the rest.
 
     Raises:
         StoreError: the file is damaged.
@@ -48,7 +52,7 @@ def read_state(folder: Path) -> State | None:
     if not path.exists():
         return None
     try:
-        state: State = torch.load(path, map_location="cpu", weights_only=True)
+        state: State = torch.load(path, map_location="cpu", weights_only=True, mmap=peek)
     except Exception as error:
         raise StoreError(
             f"the checkpoint {path} cannot be read ({error}): remove it to train that run from its beginning"

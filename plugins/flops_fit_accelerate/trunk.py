@@ -60,11 +60,10 @@ class Trunk:
         points = [int(path.name) for path in self.folder.glob("[0-9]*") if path.name.isdigit()]
         reachable = [tokens for tokens in points if tokens <= branch]
         folders = [self.rolling, *(self.at(tokens) for tokens in sorted(reachable)[-1:])]
-        found = [state for state in map(read_state, folders) if state is not None]
-        states = [state for state in found if state["progress"]["tokens"] <= branch]
-        if not states:
+        reached = {folder: tokens for folder in folders if (tokens := _tokens(folder)) is not None and tokens <= branch}
+        state = read_state(max(reached, key=lambda folder: reached[folder])) if reached else None
+        if state is None:
             return None
-        state = max(states, key=lambda state: state["progress"]["tokens"])
         owner = state["owner"]
         if owner != run.run_id and (self.workspace.run_dir(run).parent / owner / "record.json").exists():
             state["progress"]["origin"] = state["progress"]["tokens"]
@@ -73,3 +72,9 @@ class Trunk:
     def remove(self) -> None:
         """Throw all states away: no run needs them any more."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _tokens(folder: Path) -> int | None:
+    """The units of data that a state in a folder has seen."""
+    state = read_state(folder, peek=True)
+    return None if state is None else int(state["progress"]["tokens"])
