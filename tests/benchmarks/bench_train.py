@@ -179,14 +179,16 @@ def whole_run(width, steps, **options):
 
 
 def overhead(width, seconds):
+    often = whole_run(width, 100, eval_share=0.0, checkpoint_every=0.0)  # after every step but the last
+    checkpoints = often["_save"] / 99 / AccelerateTrainer().checkpoint_every
     steps = max(200, int(seconds / (whole_run(width, 100, eval_share=0.0)["train_until"] / 100)))
     parts = whole_run(width, steps)
     loop = parts["train_until"]
     final = parts["final"]
-    extra = parts["_on_point"] + parts.get("_save", 0.0) + max(parts["_measure"] - final, 0.0) + parts["train"]
+    extra = parts["_on_point"] + checkpoints * loop + max(parts["_measure"] - final, 0.0) + parts["train"]
     print(
         f"a run of {loop:.0f} s ({steps} steps), wall time: evaluation, curve, checkpoints {100 * extra / loop:.1f} % of the loop "
-        f"(curve {100 * parts['_on_point'] / loop:.2f} %, checkpoints {100 * parts.get('_save', 0.0) / loop:.2f} %); "
+        f"(curve {100 * parts['_on_point'] / loop:.2f} %, checkpoints {100 * checkpoints:.2f} %); "
         f"the final evaluation {100 * final / loop:.1f} %"
     )
 
