@@ -1,9 +1,8 @@
 """The loss on held-out data, with its standard error: never on what was trained on.
 
-In: a model and a source's held-out batches. Out: the mean loss per target (as a rule
-a unit of data) over all of them. The model is in
-evaluation mode meanwhile (no dropout, running statistics in batch norm) and back in training mode after; random
-numbers are left as they were, so evaluating more or less often changes no training.
+In: a model and a source's held-out batches. Out: the mean loss per target (as a rule a unit of data) over all of
+them. The model is in evaluation mode meanwhile (no dropout, running statistics in batch norm) and back in training
+mode after; random numbers are left as they were, so evaluating more or less often changes no training.
 """
 
 from __future__ import annotations
