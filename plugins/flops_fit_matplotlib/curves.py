@@ -52,6 +52,7 @@ class Sweep:
         budgets: the different ones, ascending.
         usable: runs that have a loss, shape (n,).
         left_out: usable runs that the fit of the curves left out, shape (n,).
+        flagged: usable runs that it called outliers and used all the same, shape (n,).
         beaten: usable runs of a cell (budget, size, seed) in which another recipe did better, shape (n,).
         curves: one for every budget that has one.
         source: what the curves are: ``"parabola"``, the name of a fitter, or empty without curves.
@@ -62,6 +63,7 @@ class Sweep:
     budgets: tuple[float, ...]
     usable: Bools
     left_out: Bools
+    flagged: Bools
     beaten: Bools
     curves: tuple[Curve, ...]
     source: str
@@ -73,12 +75,15 @@ class Sweep:
         budget = _budget_of(runs, result)
         usable = runs.usable()
         fit, curves, source = _curves(result, budget, usable)
+        left_out = usable & _named(runs, _left_out(fit))
+        flagged = usable & _named(runs, {item.run for item in fit.excluded if item.used} if fit else set())
         return cls(
             runs=runs,
             budget=budget,
             budgets=tuple(float(c) for c in np.unique(budget[np.isfinite(budget)])),
             usable=usable,
-            left_out=usable & _left_out(runs, fit),
+            left_out=left_out,
+            flagged=flagged & ~left_out,
             beaten=usable & _beaten(runs),
             curves=curves,
             source=source,
@@ -152,11 +157,14 @@ def _span(low: float, high: float) -> Floats:
     return np.geomspace(low * np.exp(-margin), high * np.exp(margin), 120)
 
 
-def _left_out(runs: Runs, fit: Fit | None) -> Bools:
-    names = set()
-    if fit is not None:
-        names = {item.run for item in fit.excluded if not item.used}
-        names |= {name for row in fit.details.get("budgets", ()) for name in row["outliers"]}
+def _left_out(fit: Fit | None) -> set[str]:
+    if fit is None:
+        return set()
+    names = {item.run for item in fit.excluded if not item.used}
+    return names | {name for row in fit.details.get("budgets", ()) for name in row["outliers"]}
+
+
+def _named(runs: Runs, names: set[str]) -> Bools:
     return np.array([runs.name(row) in names for row in range(len(runs))], dtype=bool)
 
 

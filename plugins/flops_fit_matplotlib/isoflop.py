@@ -58,6 +58,12 @@ def _draw_runs(axes: Axes, sweep: Sweep, budget: float, color: style.Color) -> N
             runs.n_params[out], runs.loss[out], "x", color=color, markersize=6.5, markeredgewidth=1.4,
             label="left out of the fit", zorder=3,
         )  # fmt: skip
+    ringed = kept & sweep.flagged
+    if ringed.any():
+        axes.plot(
+            runs.n_params[ringed], runs.loss[ringed], "o", markerfacecolor="none", markeredgecolor=style.INK,
+            markersize=11.0, markeredgewidth=1.2, label="flagged, in the fit", zorder=3,
+        )  # fmt: skip
 
 
 def _draw_minima(axes: Axes, sweep: Sweep) -> None:

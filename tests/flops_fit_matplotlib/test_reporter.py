@@ -169,7 +169,8 @@ def test_what_the_fit_left_out_is_marked_and_not_hidden():
     assert sum(len(n) for n, _ in points(axes)) == len(runs) - 2
     assert len(marked(axes, "minimum")) == 3
     assert len(marked(axes, "minimum, not used")) == 1
-    assert "left out of the fit" in texts(axes.figure)
+    assert {"left out of the fit", "flagged, in the fit"} <= texts(axes.figure)
+    np.testing.assert_allclose(marked(axes, "flagged, in the fit"), [[runs.n_params[3], runs.loss[3]]])
 
 
 def test_a_run_that_diverged_is_seen_at_the_edge():
