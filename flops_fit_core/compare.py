@@ -20,6 +20,9 @@ _JUDGED = ("N_opt", "loss")  # D_opt follows from N_opt and the budget
 def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Table:
     """The fits' answers in columns, one row for each budget and quantity, intervals in brackets.
 
+    Where the first fit and another contradict each other at the largest budget that was fitted (the smallest of
+    those asked for where no fit knows it), the table's notes say so: see `disagreements`.
+
     Args:
         fits: of the same runs.
         budgets: FLOPs; without them the largest fitted budget and ten and a hundred times that.
@@ -29,8 +32,8 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
     """
     if not fits:
         raise InputError("compare needs at least one fit")
+    largest = largest_budget(fits)
     if budgets is None:
-        largest = max((fit.largest_budget for fit in fits if fit.largest_budget), default=None)
         if largest is None:
             raise InputError("these fits do not know their largest budget: give budgets=[...]")
         budgets = [largest, 10 * largest, 100 * largest]
@@ -43,7 +46,14 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
             rows.append((si(budget, 5), quantity, *map(_cell, estimates)))
             values = {name: None if e is None else e.value for name, e in zip(names, estimates, strict=True)}
             data.append({"compute_budget": float(budget), "quantity": quantity, **values})
-    return Table(head=("C", "quantity", *names), rows=tuple(rows), data=tuple(data))
+    judged = largest or min(budgets, default=None)
+    notes = disagreements(fits, judged) if judged else []
+    return Table(head=("C", "quantity", *names), rows=tuple(rows), data=tuple(data), notes=tuple(notes))
+
+
+def largest_budget(fits: Sequence[Fit]) -> float | None:
+    """The largest C among the runs of these fits, or ``None`` where no fit knows its own."""
+    return max((fit.largest_budget for fit in fits if fit.largest_budget), default=None)
 
 
 def disagreements(fits: Sequence[Fit], budget: float) -> list[str]:

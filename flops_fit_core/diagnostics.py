@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from flops_fit_core.compare import disagreements
+from flops_fit_core.compare import disagreements, largest_budget
 from flops_fit_core.data import Diagnostic, Fit, RunRecord, Runs
 from flops_fit_core.errors import FlopsFitError
 from flops_fit_core.text import si
@@ -48,9 +48,10 @@ def far_extrapolation(compute_budget: float, extrapolation: float) -> Diagnostic
 
 def _disagreements(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
     """Fits that contradict each other at the largest budget."""
-    if not fits or runs.budget is None:
+    budget = largest_budget(fits) if runs.budget is None else float(runs.budget.max())
+    if not fits or budget is None:
         return []
-    return [Diagnostic(kind="disagreement", message=text) for text in disagreements(fits, float(runs.budget.max()))]
+    return [Diagnostic(kind="disagreement", message=text) for text in disagreements(fits, budget)]
 
 
 def _no_optimum(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from flops_fit_core.compare import compare, disagreements
-from flops_fit_core.data import Estimate, Fit
+from flops_fit_core.data import Estimate, Fit, Runs
+from flops_fit_core.diagnostics import diagnose
 from flops_fit_core.errors import InputError
 
 
@@ -51,6 +52,21 @@ def test_intervals_that_do_not_overlap_are_a_diagnostic():
     assert said[0].startswith("one and two disagree about N_opt at 1e20 FLOPs beyond their intervals: 1.00000e9 [")
     assert "+100.0%" in said[0]
     assert disagreements([fit(spread=0.05), fit("two", k=0.105, spread=0.05)], 1e20) == []
+
+
+def test_what_is_compared_by_hand_says_its_disagreements_too():
+    apart = [fit(spread=0.05), fit("two", k=0.2, spread=0.05)]
+    assert "note: one and two disagree about N_opt at 1e20 FLOPs" in str(compare(apart, [1e19, 1e22]))
+    unknown = [attrs.evolve(each, largest_budget=None) for each in apart]
+    assert "at 1e19 FLOPs" in compare(unknown, [1e22, 1e19]).notes[0]
+    assert compare([fit(spread=0.05)] * 2, [1e20]).notes == ()
+
+
+def test_runs_without_budgets_are_judged_at_the_largest_that_was_fitted():
+    runs = Runs(n_params=[1e6], n_tokens=[1e8], loss=[3.0])
+    said = diagnose([], runs, [fit(spread=0.05), fit("two", k=0.2, spread=0.05)], "standard")
+    assert [d.kind for d in said] == ["disagreement"]
+    assert "at 1e20 FLOPs" in said[0].message
 
 
 def test_the_loss_is_judged_too():
