@@ -55,16 +55,16 @@ def cluster_budgets(flops: ArrayLike, tolerance: float = TOLERANCE) -> BudgetClu
     """Group runs into compute budgets: sorted by C, a gap wider than `tolerance` starts a new one.
 
     Args:
-        flops: C of every run, positive, shape (n,).
+        flops: C of every run, positive, shape (n,); NaN (a run that crashed early) belongs to no budget.
         tolerance: relative.
     """
     c = np.asarray(flops, dtype=np.float64).reshape(-1)
-    order = np.argsort(c, kind="stable")
+    order = np.argsort(c, kind="stable")[: int((~np.isnan(c)).sum())]  # NaN sorts last
     log_c = np.log(c[order])
     gaps = np.diff(log_c)
-    group = np.concatenate([np.zeros(min(len(c), 1), dtype=int), np.cumsum(gaps > np.log1p(tolerance))])
-    means = np.bincount(group, log_c) / np.bincount(group) if len(c) else np.empty(0)
-    budget = np.empty_like(c)
+    group = np.concatenate([np.zeros(min(len(order), 1), dtype=int), np.cumsum(gaps > np.log1p(tolerance))])
+    means = np.bincount(group, log_c) / np.bincount(group) if len(order) else np.empty(0)
+    budget = np.full_like(c, np.nan)
     budget[order] = np.exp(means)[group]
     clusters = tuple(
         (float(np.exp(mean)), float(np.exp(log_c[group == k].min())), float(np.exp(log_c[group == k].max())),

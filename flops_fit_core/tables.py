@@ -40,7 +40,13 @@ _STATUS = {
     **dict.fromkeys(("crashed", "killed", "preempted", "running", "error"), "failed"),
 }
 _MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "nat"})
-_SHOWN = 20
+_SHOWN = 10
+_REPEATS, _NO_NUMBER = "repeats", "not a number"
+_ADVICE = {
+    _REPEATS: "A column 'seed' or 'label' tells two runs from one row written twice",
+    _NO_NUMBER: "Numbers are written in full, such as 7e9",
+}
+"""What to do about faults that many rows share, by a word of theirs: said once."""
 
 
 def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: str = "error") -> Runs:
@@ -49,6 +55,7 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
     Needed are ``loss`` and two of ``n_params``, ``n_tokens`` and ``flops``; the third follows by C = 6·N·D.
     Used where they are there: ``budget``, ``seed``, ``loss_stderr``, ``n_params_non_embedding``, ``size``,
     ``status`` (also in W&B's words), ``schedule``, ``label``, ``hparams``, ``flags``. Other columns are not read.
+    A run whose status says that it diverged, crashed or failed needs no numbers: it is kept and is in no fit.
 
     Args:
         path: CSV or TSV with a header, JSON lines, or JSON as an array of records or as pandas writes it;
@@ -117,26 +124,34 @@ def _values(rows: Rows, names: Mapping[str, str]) -> tuple[dict[str, list[Any]],
     values: dict[str, list[Any]] = {name: [] for name in names}
     faults: dict[str, str] = {}
     for cells, place in zip(rows.cells, rows.places, strict=True):
-        wrong = []
+        wrong = {}
         for name, written in names.items():
             try:
                 values[name].append(_cell(name, cells.get(written)))
             except ValueError as error:
-                values[name].append(None)
-                wrong.append(f"{written} {error}")
+                values[name].append(math.nan if name in _NUMBERS else None)
+                wrong[name] = f"{written} {error}"
         row = {name: column[-1] for name, column in values.items()}
-        wrong = wrong or [f"{names[name]} is missing" for name in _absent(row)]
+        if _stopped(row.get("status")):  # whatever it logged before, no fit reads it
+            wrong = {name: text for name, text in wrong.items() if name not in _NUMBERS}
+        else:
+            wrong = wrong or {name: f"{names[name]} is missing" for name in _absent(row)}
         if wrong:
-            faults[place] = ", ".join(wrong)
+            faults[place] = ", ".join(wrong.values())
     return values, faults
 
 
+def _stopped(status: str | None) -> bool:
+    """Whether a run says that it diverged or failed; one that says nothing is done."""
+    return status not in (None, "done")
+
+
 def _absent(row: Mapping[str, Any]) -> list[str]:
-    """What a row lacks: two of the three axes, and a loss where the run is done."""
+    """What the row of a run that is done lacks: two of the three axes, the loss."""
     axes = [name for name in ("n_params", "n_tokens", "flops") if name in row]
     missing = [name for name in axes if math.isnan(row[name])]
     absent = missing if len(axes) - len(missing) < 2 else []
-    if math.isnan(row["loss"]) and row.get("status", "done") == "done":
+    if math.isnan(row["loss"]):
         absent.append("loss")
     return absent
 
@@ -167,7 +182,7 @@ def _number(name: str, cell: Any) -> float:
             raise TypeError
         value = float(cell)
     except (TypeError, ValueError):
-        raise ValueError(f"is {str(cell)!r}, not a number (write it in full, such as 7e9)") from None
+        raise ValueError(f"is {str(cell)!r}, {_NO_NUMBER}") from None
     if not math.isfinite(value):
         raise ValueError(f"is {value}, not finite")
     if name in _POSITIVE and value <= 0:
@@ -194,15 +209,15 @@ def _from_json(cell: Any) -> Any:
 
 
 def _duplicates(values: Mapping[str, list[Any]], places: tuple[str, ...], bad: set[str]) -> dict[str, str]:
-    """Rows that repeat an earlier one in every column that is read (another seed is another run)."""
+    """Runs that are done and repeat one in every column that is read (another seed is another run)."""
     first: dict[str, str] = {}
     faults = {}
     for i, place in enumerate(places):
-        if place in bad:
+        if place in bad or ("status" in values and _stopped(values["status"][i])):
             continue
         key = repr([column[i] for column in values.values()])
         if key in first:
-            faults[place] = f"repeats {first[key]} (give a column 'seed' or 'label' if these are two runs)"
+            faults[place] = f"{_REPEATS} {first[key]}"
         else:
             first[key] = place
     return faults
@@ -216,9 +231,10 @@ def _refuse(rows: Rows, faults: Mapping[str, str], bad_rows: str) -> tuple[str, 
     more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
     text = f"{rows.source}: {len(faults)} of {len(rows.places)} rows cannot be used: {listed}{more}"
     if bad_rows == "error":
+        advice = "".join(f" {say}." for word, say in _ADVICE.items() if any(word in f for f in faults.values()))
         raise InputError(
-            f"{text}. Correct them, give diverged runs a column 'status', or leave them all out: "
-            "Runs.from_csv(..., bad_rows='drop')"
+            f"{text}.{advice} Correct them, give diverged runs a column 'status', or leave them all out: "
+            'flops_fit.read_runs(..., bad_rows="drop")'
         )
     return (text,)
 
@@ -235,7 +251,7 @@ def _complete(values: dict[str, Any]) -> None:
 def _budgets(values: dict[str, Any]) -> tuple[str, ...]:
     """Fill missing budgets: a stated one that is near in C, else clusters of C."""
     budget = np.array(values.get("budget", [math.nan] * len(values["loss"])), dtype=np.float64)
-    stated, unknown = np.unique(budget[~np.isnan(budget)]), np.isnan(budget)
+    stated, unknown = np.unique(budget[~np.isnan(budget)]), np.isnan(budget) & ~np.isnan(values["flops"])
     for row in np.flatnonzero(unknown) if len(stated) else ():
         near = np.abs(np.log(stated / values["flops"][row]))
         if near.min() <= math.log1p(TOLERANCE):

@@ -72,11 +72,24 @@ def test_a_wandb_export_keeps_crashed_runs_out_of_fits(table):
         '"brisk-3","finished","2000000","10","10000000","3.0"\n'
     )
     columns = {"n_params": "config.n_params", "n_tokens": "summary/tokens", "loss": "eval/loss", "status": "State"}
-    with pytest.raises(InputError, match="line 3: summary/tokens is missing"):
-        read_runs(table(text), columns=columns)
-    runs = read_runs(table(text.replace('"3","",', '"3","5000000",')), columns={**columns, "label": "Name"})
-    assert runs.status == ("done", "failed", "done")
-    assert runs.usable().tolist() == [True, False, True]
+    for tokens in ("", "5000000"):  # a run that crashed early logged neither tokens nor loss
+        runs = read_runs(table(text.replace('"3","",', f'"3","{tokens}",')), columns={**columns, "label": "Name"})
+        assert runs.status == ("done", "failed", "done")
+        assert runs.usable().tolist() == [True, False, True]
+        assert not any("cannot be used" in note for note in runs.notes)
+    with pytest.raises(InputError, match="line 3: summary/tokens is missing, eval/loss is missing"):
+        read_runs(table(text.replace("crashed", "finished")), columns=columns)
+
+
+def test_a_crashed_run_without_tokens_takes_nothing_from_the_budgets(table):
+    rows = "".join(f"{n}e6,{1e9 / n!r},3,finished\n" for n in (1, 2, 4))
+    runs = read_runs(
+        table("n_params,n_tokens,loss,status\n" + rows + "8e6,0,inf,crashed\n8e6,,,crashed\n8e6,,,crashed\n")
+    )
+    assert runs.budget[:3] == pytest.approx([6e15] * 3)
+    assert np.isnan(runs.budget[3:]).all()
+    assert runs.usable().sum() == 3
+    assert any("6e15 (3 runs)" in note for note in runs.notes)
 
 
 RECORDS = [{"n_params": 1e6, "n_tokens": 2e8, "loss": 3.5}, {"n_params": 2e6, "n_tokens": 1e8, "loss": 3.4}]
@@ -132,6 +145,7 @@ def test_bad_rows_are_named_by_line(table, row, reason):
     with pytest.raises(InputError) as error:
         read_runs(path)
     assert f"line 5: {reason}" in str(error.value)
+    assert str(error.value).endswith('or leave them all out: flops_fit.read_runs(..., bad_rows="drop")')
     assert "1 of 3 rows" in str(error.value)
     dropped = Runs.from_csv(path, bad_rows="drop")
     assert len(dropped) == 2
@@ -145,8 +159,9 @@ def test_two_runs_that_differ_in_seed_alone_are_no_duplicates(table):
 
 def test_many_bad_rows_are_counted_and_none_left_is_an_error(table):
     path = table("n_params,n_tokens,loss\n" + "x,y,z\n" * 50)
-    with pytest.raises(InputError, match=r"50 of 50 rows.*and 30 more"):
+    with pytest.raises(InputError, match=r"50 of 50 rows.*and 40 more") as error:
         read_runs(path)
+    assert str(error.value).count("such as 7e9") == 1
     with pytest.raises(InputError, match="none of its 50 rows"):
         read_runs(path, bad_rows="drop")
 
@@ -205,6 +220,7 @@ def test_stated_budgets_are_kept_and_missing_ones_found(table):
 
 def test_cluster_budgets_at_its_edges():
     assert cluster_budgets([]).clusters == ()
+    assert cluster_budgets([np.nan, 1.0]).clusters == ((1.0, 1.0, 1.0, 1),)
     chained = cluster_budgets([1.0, 1.02, 1.04, 1.06])
     assert len(chained.clusters) == 1
     assert "spread over 6.00%" in str(chained)
