@@ -5,12 +5,14 @@ In: a `Fit`, its law (any `Fitter`) and a budget in FLOPs. Out: a `Prediction`. 
 Two intervals, both at the fit's confidence. *Sampling* takes the law as true: the quantiles of the law's
 optimum over the fit's bootstrap draws. *Prediction* adds the error of the law's form, which grows with the
 distance ln(C / C_max) from the largest fitted budget: the two half-widths in quadrature, in logarithms.
+A fit's `ModelError` is a 90 % half-width; at another confidence it is scaled as a normal error is.
 """
 
 from __future__ import annotations
 
 import math
 from numbers import Real
+from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from numpy.typing import NDArray
 from flops_fit_core.data.fit import Estimate, Fit, Prediction
 from flops_fit_core.diagnostics import far_extrapolation
 from flops_fit_core.errors import FitError, InputError
+from flops_fit_core.text import si
 
 if TYPE_CHECKING:
     from flops_fit_core.stages import Fitter
@@ -27,6 +30,9 @@ Floats = NDArray[np.float64]
 
 FEWEST_DRAWS = 20
 """Finite draws below which quantiles say nothing."""
+
+FAR_BELOW = 1e-4
+"""Share of the largest budget below which a prediction is doubted: sweeps seldom reach so far down."""
 
 
 def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
@@ -51,10 +57,16 @@ def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
     draws = _optimum(law, {**fit.values, **fit.draws}, fit, budget) if fit.draws else (None, None, None)
     beyond = max(0.0, math.log(budget / fit.largest_budget)) if fit.largest_budget else 0.0
     error = fit.model_error
-    of_n, of_loss = (error.n_params * beyond, error.loss * beyond) if error is not None else (0.0, 0.0)
+    reach = beyond * NormalDist().inv_cdf((1.0 + fit.confidence) / 2.0) / NormalDist().inv_cdf((1.0 + 0.9) / 2.0)
+    of_n, of_loss = (error.n_params * reach, error.loss * reach) if error is not None else (0.0, 0.0)
     extrapolation = budget / fit.largest_budget if fit.largest_budget else math.nan
     far = far_extrapolation(budget, extrapolation)
     doubts = [] if far is None else [far.message]
+    if extrapolation < FAR_BELOW:
+        doubts.append(
+            f"{si(budget)} FLOPs is {extrapolation:.3g} times the largest budget that was trained; so far below it the "
+            "law's form is a guess unless runs were that small: train budgets near this one"
+        )
     if error is None and fit.draws and beyond > 0:
         doubts.append(f"the interval is of sampling alone: fitter {fit.fitter!r} does not say how wrong its law may be")
     return Prediction(
@@ -63,6 +75,7 @@ def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
         n_tokens=_estimate(d, draws[1], of_n, fit.confidence),
         loss=_estimate(loss, draws[2], of_loss, fit.confidence),
         extrapolation=extrapolation,
+        confidence=fit.confidence,
         warning="; ".join(doubts),
     )
 

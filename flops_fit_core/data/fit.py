@@ -48,13 +48,19 @@ class Estimate:
         return self.value
 
     def __str__(self) -> str:
-        text = si(self.value, 5)
-        if self.low is not None and self.high is not None:
-            text += f" ({si(self.low)} to {si(self.high)}"
-            if self.sampling_low is not None and self.sampling_high is not None:
-                text += f"; by sampling alone {si(self.sampling_low)} to {si(self.sampling_high)}"
-            text += ")"
-        return text
+        return self.text()
+
+    def text(self, confidence: float | None = None) -> str:
+        """The number and its intervals by name, with their confidence where that is given."""
+        percent = "" if confidence is None else f"{100 * confidence:g} % "
+        if self.low is None or self.high is None:
+            return si(self.value, 5)
+        if self.sampling_low is None or self.sampling_high is None:
+            return f"{si(self.value, 5)} ({percent}{si(self.low)} to {si(self.high)})"
+        return (
+            f"{si(self.value, 5)} ({percent}prediction {si(self.low)} to {si(self.high)}; "
+            f"{percent}sampling {si(self.sampling_low)} to {si(self.sampling_high)})"
+        )
 
 
 @attrs.frozen(kw_only=True)
@@ -68,7 +74,9 @@ class Excluded:
 
 @attrs.frozen(kw_only=True)
 class ModelError:
-    """How wrong the law itself may be: half-widths of the interval per unit of ln(C / C_max).
+    """How wrong the law itself may be: half-widths of the 90 % interval per unit of ln(C / C_max).
+
+    At another confidence `Fit.predict` scales them as those of a normal error.
 
     Attributes:
         loss: relative half-width of the loss.
@@ -92,7 +100,8 @@ class Prediction:
         loss: the loss to expect there.
         size: nearest value of the size parameter that the constructor accepts, where it is known.
         extrapolation: `compute_budget` over the largest budget that was fitted.
-        warning: why not to trust it, where it is too far beyond that; else empty.
+        confidence: of the intervals, such as 0.9.
+        warning: why not to trust it, where it is too far beyond or below that; else empty.
     """
 
     compute_budget: float
@@ -101,6 +110,7 @@ class Prediction:
     loss: Estimate
     size: Any = None
     extrapolation: float
+    confidence: float = 0.9
     warning: str = ""
 
     @property
@@ -113,7 +123,7 @@ class Prediction:
             f"C = {si(self.compute_budget)} FLOPs, {self.extrapolation:.3g} times the largest budget that was fitted"
         ]
         for symbol, estimate in (("N", self.n_params), ("D", self.n_tokens), ("loss", self.loss)):
-            lines.append(f"{symbol:>6} = {estimate}")
+            lines.append(f"{symbol:>6} = {estimate.text(self.confidence)}")
         lines.append(f"{'D/N':>6} = {self.tokens_per_param:.4g}")
         if self.size is not None:
             lines.append(f"{'size':>6} = {self.size}, the nearest that the model takes")

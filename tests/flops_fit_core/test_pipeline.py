@@ -307,7 +307,7 @@ def test_a_budget_that_is_none_cannot_be_predicted(tmp_path, budget):
 def test_a_prediction_prints_both_intervals_and_the_size(tmp_path):
     text = str(sweep(tmp_path, trainer="simulate").predict(1e19))
     assert "C = 1e19 FLOPs, 3.33 times the largest budget" in text
-    assert "by sampling alone" in text
+    assert "90 % sampling" in text
     assert "the nearest that the model takes" in text
 
 

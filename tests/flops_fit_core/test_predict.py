@@ -13,6 +13,7 @@ import pytest
 from flops_fit_core.data import CostModel, Estimate, Fit, ModelError
 from flops_fit_core.errors import FitError, InputError
 from flops_fit_core.predict import predict
+from flops_fit_core.text import si
 
 
 @attrs.frozen
@@ -74,6 +75,25 @@ def test_prediction_interval_adds_the_laws_own_error_in_quadrature() -> None:
         assert estimate.low < estimate.sampling_low < estimate.value < estimate.sampling_high < estimate.high
 
 
+@pytest.mark.parametrize("confidence", [0.5, 0.9, 0.99])
+def test_the_laws_own_error_is_at_the_fits_confidence(confidence: float) -> None:
+    error = ModelError(loss=0.012, n_params=0.35, source="test")
+    fit = made(draws={"k": np.full(100, 0.1)}, model_error=error, confidence=confidence)
+    answer = predict(fit, LAW, 1e22)
+    times = {0.5: 0.67448975, 0.9: 1.64485363, 0.99: 2.57582930}[confidence] / 1.64485363  # normal quantiles
+    for estimate, half in ((answer.n_params, 0.35), (answer.loss, 0.012)):
+        assert math.log(estimate.high / estimate.value) == pytest.approx(half * times * math.log(100), rel=1e-7)
+
+
+def test_a_prediction_names_both_intervals_and_their_confidence() -> None:
+    fit = made(draws=spread(), model_error=ModelError(loss=0.012, n_params=0.35, source="test"), confidence=0.5)
+    n = predict(fit, LAW, 1e22).n_params
+    assert (
+        f"(50 % prediction {si(n.low)} to {si(n.high)}; 50 % sampling {si(n.sampling_low)} to {si(n.sampling_high)})"
+        in str(predict(fit, LAW, 1e22))
+    )
+
+
 def test_value_lies_inside_its_interval_even_where_the_draws_lie_to_one_side() -> None:
     draws = {"k": 0.2 * np.exp(np.linspace(-0.1, 0.1, 101))}
     n = predict(made(draws=draws), LAW, 1e20).n_params
@@ -108,6 +128,11 @@ def test_takes_any_number(budget: Any) -> None:
 def test_warns_beyond_forty_times_the_largest_budget() -> None:
     assert predict(made(), LAW, 3.9e21).warning == ""
     assert "41 times" in predict(made(), LAW, 4.1e21).warning
+
+
+def test_warns_far_below_the_largest_budget() -> None:
+    assert predict(made(), LAW, 1.1e16).warning == ""
+    assert "1e10 FLOPs is 1e-10 times the largest budget" in predict(made(), LAW, 1e10).warning
 
 
 def test_says_that_a_law_has_no_optimum() -> None:
