@@ -6,6 +6,7 @@ and the units in one optimizer step. At most one batch of 32 samples is drawn.
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -198,17 +199,28 @@ def _shape(array: Any) -> tuple[int, ...]:
 
 
 def _guess_unit(batch: Any) -> str:
-    """Tokens for integer inputs (batch, time), images for floating-point (batch, channels, height, width)."""
-    inputs, _ = _parts(batch)
+    """Tokens for integer inputs (batch, time), images for floating-point (batch, channels, height, width).
+
+    Where such inputs have one target a sample, D may count what was read or what was predicted: nobody can know.
+    """
+    inputs, targets = _parts(batch)
     shape, dtype = _shape(inputs), str(getattr(inputs, "dtype", type(inputs).__name__))
-    if "int" in dtype and len(shape) == 2:
+    one_each = targets is not None and _one_a_sample(_shape(targets), shape)
+    if "int" in dtype and len(shape) == 2 and not one_each:
         return "tokens"
     if "float" in dtype and len(shape) == 4:
         return "images"
     raise InputError(
-        f"the unit of data cannot be told from inputs of shape {shape} and type {dtype}: say what D counts, such as "
-        'data_unit="samples" (integer inputs (batch, time) are tokens, floating-point (batch, channels, height, width) images)'
+        f"the unit of data cannot be told from inputs of shape {shape} and type {dtype}"
+        + (f" with targets of shape {_shape(targets)}" if one_each else "")
+        + ': say what D counts, such as data_unit="samples" (integer inputs (batch, time) with a target for every token are '
+        "tokens, floating-point (batch, channels, height, width) images)"
     )
+
+
+def _one_a_sample(targets: tuple[int, ...], inputs: tuple[int, ...]) -> bool:
+    """Whether targets of this shape are one value for every sample, and inputs are more."""
+    return targets != inputs and targets[:1] == inputs[:1] and math.prod(targets) == inputs[0]
 
 
 def _length(dataset: Any) -> int | None:
