@@ -16,6 +16,7 @@ from flops_fit_accelerate.data import Share, n_samples, narrow
 from flops_fit_accelerate.optimizers import make_optimizer
 from flops_fit_accelerate.recipe import Recipe, recipe_of
 from flops_fit_accelerate.setup import open_sources
+from flops_fit_accelerate.trackers import check_trackers
 from flops_fit_core import calls
 from flops_fit_core.data import Run, Workload
 from flops_fit_core.errors import FlopsFitError, InputError, InputTypeError, TrainingError
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 def check_workload(trainer: AccelerateTrainer, workload: Workload, runs: Sequence[Run]) -> None:
     """Raise for what cannot be trained."""
+    check_trackers(trainer.log_with)
     if workload.loss_fn is not None:
         calls.check_loss_fn(workload.loss_fn)
     check_dataset(workload.dataset, "dataset")

@@ -14,7 +14,7 @@ import attrs
 
 from flops_fit_accelerate.schedule import Schedule
 from flops_fit_core.data import Run
-from flops_fit_core.errors import TrainingError, nearest
+from flops_fit_core.errors import FlopsFitError, InputError, TrainingError, nearest
 
 if TYPE_CHECKING:
     from flops_fit_accelerate.trainer import AccelerateTrainer
@@ -29,6 +29,12 @@ OVERRIDABLE = (
     "lr", "batch_size", "betas", "weight_decay", "clip_norm", "schedule", "warmup", "min_warmup_steps", "cooldown",
     "min_cooldown_steps", "cooldown_shape", "final_lr", "mixed_precision", "accumulate",
 )  # fmt: skip
+
+#: What other libraries call some of them, too far from ours for a match by letters.
+ELSEWHERE = {
+    "learning_rate": "lr", "max_lr": "lr", "max_grad_norm": "clip_norm", "grad_clip": "clip_norm", "warmup_ratio": "warmup",
+    "lr_scheduler_type": "schedule", "gradient_accumulation_steps": "accumulate",
+}  # fmt: skip
 
 #: Those that may be functions of the run.
 PER_RUN = ("lr", "batch_size", "betas", "weight_decay")
@@ -66,9 +72,9 @@ def with_overrides(trainer: AccelerateTrainer, run: Run) -> AccelerateTrainer:
     """The trainer with the run's ``hparams`` in place of its own options."""
     for name in run.hparams:
         if name not in OVERRIDABLE:
-            raise TrainingError(
-                f"hparams name {name!r}, which this trainer cannot set for one run.{nearest(name, OVERRIDABLE)} "
-                f"It can set: {', '.join(OVERRIDABLE)}"
+            meant = nearest(ELSEWHERE.get(name, name), OVERRIDABLE)
+            raise InputError(
+                f"hparams name {name!r}, which this trainer cannot set for one run.{meant} It can set: {', '.join(OVERRIDABLE)}"
             )
     return attrs.evolve(trainer, **run.hparams) if run.hparams else trainer
 
@@ -117,24 +123,50 @@ def recipe_of(trainer: AccelerateTrainer, run: Run, units_per_sample: float, own
     )
 
 
-def _betas(option: Any, run: Run) -> tuple[float, float]:
-    value = option(run) if callable(option) else option
+def is_betas(value: Any) -> bool:
+    """Whether a value will do as Adam's betas: two numbers in [0, 1)."""
     try:
         first, second = map(float, value)
     except (TypeError, ValueError):
-        first = second = math.nan
-    if not (0 <= first < 1 and 0 <= second < 1):
+        return False
+    return 0 <= first < 1 and 0 <= second < 1
+
+
+def _betas(option: Any, run: Run) -> tuple[float, float]:
+    value = _of_run(option, run, "betas")
+    if not is_betas(value):
         raise TrainingError(
             f"betas is {value!r} for the run of size {run.size}: two numbers in [0, 1) are needed, as in (0.9, 0.95)"
         )
+    first, second = map(float, value)
     return first, second
 
 
 def _number(option: Any, run: Run, name: str, least: float | None = None) -> float:
-    value = float(option(run) if callable(option) else option)
+    given = _of_run(option, run, name)
+    try:
+        value = float(given)
+    except (TypeError, ValueError):
+        value = math.nan
     if not math.isfinite(value) or (value <= 0 if least is None else value < least):
         bound = "a positive number" if least is None else f"at least {least}"
         raise TrainingError(
-            f"{name} is {value} for the run of size {run.size} (N = {run.n_params}): it must be {bound}"
+            f"{name} is {given!r} for the run of size {run.size} (N = {run.n_params}): it must be {bound}"
         )
     return value
+
+
+def _of_run(option: Any, run: Run, name: str) -> Any:
+    """An option's value for a run; where the user's function raises, the error says which option it was."""
+    if not callable(option):
+        return option
+    try:
+        return option(run)
+    except FlopsFitError:
+        raise
+    except Exception as error:
+        fields = ", ".join(field.name for field in attrs.fields(Run))
+        raise TrainingError(
+            f"{name}, a function of the run, raised {type(error).__name__}: {error}, for the run of size {run.size} "
+            f"(N = {run.n_params}). A run has: {fields}"
+        ) from error

@@ -10,10 +10,36 @@ from collections.abc import Mapping
 from typing import Any
 
 import attrs
-from accelerate import Accelerator
+from accelerate import Accelerator, tracking
+from accelerate.utils import LoggerType
 
 from flops_fit_accelerate.recipe import Recipe
 from flops_fit_core.data import CurvePoint, Run
+from flops_fit_core.errors import InputError, nearest
+
+
+def check_trackers(log_with: Any) -> None:
+    """Refuse what Accelerate cannot log with: an unknown name, or a tracker whose package is missing.
+
+    Accelerate itself raises, or warns and logs nothing, only once a run begins.
+    """
+    if log_with is None:
+        return
+    known, available = ["all", *tracking.LOGGER_TYPE_TO_CLASS], [str(one) for one in tracking.get_available_trackers()]
+    for one in log_with if isinstance(log_with, list | tuple) else [log_with]:
+        if isinstance(one, tracking.GeneralTracker):
+            continue
+        if not isinstance(one, str | LoggerType) or str(one) not in known:
+            raise InputError(
+                f"log_with={one!r} is no tracker that Accelerate knows.{nearest(str(one), known)} It knows "
+                f"{', '.join(map(repr, known))}; an object of a class of accelerate.tracking.GeneralTracker will do too"
+            )
+        # a name that was registered with Accelerate by hand is not of LoggerType: it needs no package
+        if str(one) != "all" and one in LoggerType and str(one) not in available:
+            raise InputError(
+                f"log_with={str(one)!r} needs a package that is not installed: pip install {one}, or choose another. "
+                f"Installed: {', '.join(map(repr, available)) or 'none'}"
+            )
 
 
 @attrs.frozen

@@ -9,14 +9,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import attrs
 
 from flops_fit_accelerate.check import check_workload
 from flops_fit_accelerate.failure import together
-from flops_fit_accelerate.recipe import PerRun
+from flops_fit_accelerate.recipe import PerRun, is_betas
 from flops_fit_accelerate.rules import kaplan_lr
 from flops_fit_accelerate.schedule import COOLDOWNS, SCHEDULES
 from flops_fit_accelerate.session import train_run
@@ -37,16 +37,22 @@ def _among(*values: Any) -> Any:
     return check
 
 
-def _at_least(least: float, most: float = math.inf, *, none: bool = False) -> Any:
+def _at_least(least: float, most: float = math.inf, *, none: bool = False, whole: bool = False) -> Any:
+    kind, what = (Integral, "a whole number") if whole else (Real, "a number")
     bounds = f"of at least {least}" if most == math.inf else f"from {least} to {most}"
 
     def check(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
         if (value is None and none) or callable(value):
             return
-        if isinstance(value, bool) or not isinstance(value, Real) or not least <= value <= most:  # type: ignore[operator]
-            raise InputError(f"{attribute.name}={value!r} must be a number {bounds}")
+        if isinstance(value, bool) or not isinstance(value, kind) or not least <= value <= most:  # type: ignore[operator]
+            raise InputError(f"{attribute.name}={value!r} must be {what} {bounds}")
 
     return check
+
+
+def _two_betas(_: Any, attribute: attrs.Attribute[Any], value: Any) -> None:
+    if not callable(value) and not is_betas(value):
+        raise InputError(f"{attribute.name}={value!r} must be two numbers in [0, 1), as in (0.9, 0.95)")
 
 
 @attrs.frozen(kw_only=True)
@@ -81,12 +87,12 @@ class AccelerateTrainer:
         checkpoint_every: seconds between checkpoints.
         checkpoint_tokens: units of data between checkpoints, where seconds alone will not do.
         keep_weights: whether to keep each finished model as ``runs/<run_id>/weights.safetensors``.
-        log_with: a tracker of Accelerate's, such as ``"tensorboard"``, or several.
+        log_with: a tracker of Accelerate's, such as ``"tensorboard"``, or several; names or `GeneralTracker` objects.
     """
 
     lr: PerRun[float] = attrs.field(default=kaplan_lr, validator=_at_least(0))
-    batch_size: PerRun[int] = attrs.field(default=32, validator=_at_least(1))
-    betas: PerRun[tuple[float, float]] = (0.9, 0.95)
+    batch_size: PerRun[int] = attrs.field(default=32, validator=_at_least(1, whole=True))
+    betas: PerRun[tuple[float, float]] = attrs.field(default=(0.9, 0.95), validator=_two_betas)
     weight_decay: PerRun[float] = attrs.field(default=0.1, validator=_at_least(0))
     clip_norm: float | None = attrs.field(default=1.0, validator=_at_least(0, none=True))
     schedule: str = attrs.field(default="cosine", validator=_among(*SCHEDULES))
@@ -97,12 +103,12 @@ class AccelerateTrainer:
     cooldown_shape: str = attrs.field(default="1-sqrt", validator=_among(*COOLDOWNS))
     final_lr: float = attrs.field(default=0.0, validator=_at_least(0, 1))
     share_trunk: bool = True
-    accumulate: int = attrs.field(default=1, validator=_at_least(1))
+    accumulate: int = attrs.field(default=1, validator=_at_least(1, whole=True))
     mixed_precision: str = attrs.field(default="no", validator=_among(*PRECISIONS))
     compile: bool = False
     eval_samples: int | None = attrs.field(default=2048, validator=_at_least(1, none=True))
     eval_share: float = attrs.field(default=0.01, validator=_at_least(0))
-    num_workers: int = attrs.field(default=0, validator=_at_least(0))
+    num_workers: int = attrs.field(default=0, validator=_at_least(0, whole=True))
     checkpoint_every: float = attrs.field(default=60.0, validator=_at_least(0))
     checkpoint_tokens: int | None = attrs.field(default=None, validator=_at_least(1, none=True))
     keep_weights: bool = False

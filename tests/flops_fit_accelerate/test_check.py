@@ -3,6 +3,8 @@
 import pytest
 import torch
 import toys
+from accelerate import tracking
+from accelerate.utils import LoggerType
 from torch import nn
 from torch.utils.data import TensorDataset
 
@@ -85,9 +87,10 @@ def test_bad_input_is_refused(changes, error, words):
         ({"batch_size": lambda run: 0}, "batch_size"),
         ({"mixed_precision": "fp16"}, "GPU"),
         ({"accumulate": 33}, "batch of 32 .*accumulate=33 micro-batches on 1 process:.* smaller accumulate"),
-        ({"betas": (0.9,)}, r"betas is \(0.9,\) .* two numbers"),
-        ({"betas": (0.9, 1.5)}, r"betas is \(0.9, 1.5\)"),
+        ({"lr": lambda run: run.width}, "lr, a function of the run, raised AttributeError: .*'width'.* size 8 .*n_params"),
+        ({"lr": lambda run: None}, "lr is None .* positive"),
         ({"betas": lambda run: 0.9}, r"betas is 0.9 .* size 8"),
+        ({"betas": (0.9, 1.5)}, r"betas=\(0.9, 1.5\) must be two numbers"),
         ({"warmup": 2.0}, "warmup=2.0 must be a number from 0 to 1"),
         ({"cooldown": 3.0}, "cooldown=3.0 must be a number from 0 to 1"),
         ({"final_lr": 1.5}, "final_lr=1.5"),
@@ -101,3 +104,23 @@ def test_a_recipe_that_makes_no_sense_is_refused(options, words):
         check(AccelerateTrainer(**options))
     with pytest.raises((TrainingError, InputError), match=words):
         check(runs=[toys.run(), toys.run(hparams=options)])
+
+
+def test_a_tracker_that_cannot_log_is_refused(monkeypatch):
+    """A typo, a class, a tracker whose package is missing; alone and beside one that can."""
+    monkeypatch.setattr(tracking, "get_available_trackers", lambda: [LoggerType.TENSORBOARD])
+    for name, words in {
+        "tensorbord": "'tensorbord' is no tracker .* Did you mean 'tensorboard'",
+        "wandb": "'wandb' needs a package .* pip install wandb.* Installed: 'tensorboard'",
+        tracking.GeneralTracker: "is no tracker",
+    }.items():
+        for log_with in (name, ["tensorboard", name]):
+            with pytest.raises(InputError, match=words):
+                check(AccelerateTrainer(log_with=log_with))
+
+
+@pytest.mark.parametrize("log_with", ["tensorboard", LoggerType.TENSORBOARD, "all", ["mine", "tensorboard"]])
+def test_a_tracker_that_can_log_passes(monkeypatch, log_with):
+    monkeypatch.setattr(tracking, "get_available_trackers", lambda: [LoggerType.TENSORBOARD])
+    monkeypatch.setitem(tracking.LOGGER_TYPE_TO_CLASS, "mine", tracking.GeneralTracker)
+    check(AccelerateTrainer(log_with=log_with))

@@ -9,7 +9,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader, TensorDataset
 
 from flops_fit_accelerate import AccelerateTrainer
-from flops_fit_core.errors import InputError, TrainingError
+from flops_fit_core.errors import InputError
 from flops_fit_core.store import Workspace
 
 Trainer = AccelerateTrainer
@@ -135,8 +135,9 @@ def test_hparams_override_options_and_others_are_refused(train):
     assert (record.recipe["lr"], record.recipe["batch_size"]) == (3e-3, 8)
     [record] = train(trainer(), toys.workload(), toys.run(hparams={"learning_rate": 3e-3}))
     assert record.status == "failed"
-    with pytest.raises(TrainingError, match="learning_rate"):
-        trainer().check(toys.workload(), [toys.run(hparams={"learning_rate": 3e-3})])
+    for name, meant in {"learning_rate": "lr", "weight_decya": "weight_decay"}.items():
+        with pytest.raises(InputError, match=f"{name}.* Did you mean '{meant}'"):
+            trainer().check(toys.workload(), [toys.run(hparams={name: 3e-3})])
 
 
 def test_options_may_be_functions_of_the_run(train):
@@ -228,8 +229,12 @@ def test_batch_norm_is_evaluated_in_evaluation_mode(train, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"lr": -1.0}, {"batch_size": 0}, {"schedule": "cosin"}, {"mixed_precision": "fp8"}]
-)
+    "options",
+    [
+        {"lr": -1.0}, {"batch_size": 0}, {"batch_size": 16.5}, {"accumulate": 1.5}, {"num_workers": 0.5}, {"betas": (0.9,)},
+        {"betas": 0.9}, {"betas": (0.9, 1.2)}, {"schedule": "cosin"}, {"mixed_precision": "fp8"},
+    ],
+)  # fmt: skip
 def test_options_that_make_no_sense_are_refused(options):
     with pytest.raises(InputError, match=next(iter(options))):
         Trainer(**options)
