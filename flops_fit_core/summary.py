@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from flops_fit_core.data.fit import Estimate, Excluded, Fit
+from flops_fit_core.data.fit import Estimate, Excluded, Fit, Prediction
 from flops_fit_core.errors import FlopsFitError
 from flops_fit_core.text import markdown_table, si
 
@@ -24,15 +24,16 @@ def summary(fit: Fit) -> str:
     return "\n".join(
         [
             f"{fit.fitter}: {fit.formula}" if fit.formula else fit.fitter,
-            *([f"  {formula_with_numbers(fit)}"] if fit.formula else []),
+            *_with_numbers(fit),
             "",
             *_parameters(fit),
             "",
             f"converged: {_converged(fit)}",
-            f"objective: {digits(fit.objective)}",
+            f"objective: {_objectives(fit)}",
             f"points used: {fit.n_used}",
             *_excluded(fit.excluded),
             *_hold_out(fit.hold_out),
+            *_members(fit),
             *_predictions(fit),
             *(f"note: {note}" for note in fit.notes),
         ]
@@ -69,6 +70,26 @@ def formula_with_numbers(fit: Fit) -> str:
         pieces += [re.sub(pattern, number, fit.formula[at : head.start()]), head[0]]
         at = head.end()
     return "".join([*pieces, re.sub(pattern, number, fit.formula[at:])])
+
+
+def _with_numbers(fit: Fit) -> list[str]:
+    """The law with its own numbers; of an average every member's, whose parameters may share a name."""
+    members = fit.members
+    laws = {f"{name}: ": each for name, each in members.items()} if members else {"": fit}
+    return [f"  {name}{formula_with_numbers(law)}" for name, law in laws.items() if law.formula]
+
+
+def _objectives(fit: Fit) -> str:
+    """What was minimised and how small it became; of an average, by every member."""
+    return ", ".join(f"{name} {_objective(each)}" for name, each in fit.members.items()) or _objective(fit)
+
+
+def _objective(fit: Fit) -> str:
+    kind, delta = fit.details.get("objective"), fit.details.get("delta")
+    how = [kind] if isinstance(kind, str) else []
+    if isinstance(delta, float) and all("huber" in each for each in how):  # only Huber's loss has one
+        how.append(f"delta {delta:.6g}")
+    return digits(fit.objective) + (f" ({', '.join(how)})" if how else "")
 
 
 def _parameters(fit: Fit) -> list[str]:
@@ -117,27 +138,59 @@ def _hold_out(errors: Mapping[str, float]) -> list[str]:
     ]
 
 
+def _members(fit: Fit) -> list[str]:
+    """What each fit that is averaged here answers by itself, and how far its hold-out was off."""
+    if not fit.members or fit.largest_budget is None:
+        return []
+    budgets = [times * fit.largest_budget for times in _AHEAD]
+    head = ["member", "hold-out loss_error", *(f"{name} at {si(c)}" for c in budgets for name in ("N_opt", "loss"))]
+    rows = []
+    for name, member in fit.members.items():
+        answers = _answers(member, budgets)
+        cells = [digits(e.value) for answer in answers for e in (answer.n_params, answer.loss)]
+        error = digits(member.hold_out.get("loss_error"))
+        rows.append([name, error, *(cells or ["no optimum"] * (len(head) - 2))])
+    return [
+        "",
+        markdown_table(head, rows),
+        "members: this fit averages them, by their hold-out errors where it has any",
+    ]
+
+
 def _predictions(fit: Fit) -> list[str]:
     """What the largest budget and ten and a hundred times that buy, each with both intervals."""
     if fit.largest_budget is None:
         return []
+    answers = _answers(fit, [times * fit.largest_budget for times in _AHEAD])
+    return ["", *predictions_text(fit, answers)] if answers else []
+
+
+def _answers(fit: Fit, budgets: Sequence[float]) -> list[Prediction]:
+    """The fit's predictions; none where its law has no optimum."""
     try:
-        answers = [fit.predict(times * fit.largest_budget) for times in _AHEAD]
+        return [fit.predict(budget) for budget in budgets]
     except FlopsFitError:
         return []
+
+
+def predictions_text(fit: Fit, predictions: Sequence[Prediction]) -> list[str]:
+    """A fit's predictions as a table, one row a quantity, and what their intervals are where there are any."""
     percent = f"{100 * fit.confidence:g} %"
-    rows = []
-    for answer in answers:
+    rows, known = [], False
+    for answer in predictions:
         for name, e in (("N_opt", answer.n_params), ("D_opt", answer.n_tokens), ("loss", answer.loss)):
+            known = known or e.low is not None
             sampling = "—" if e.sampling_low is None else f"{digits(e.sampling_low)} … {digits(e.sampling_high)}"
             whole = "—" if e.low is None or fit.model_error is None else f"{digits(e.low)} … {digits(e.high)}"
             rows.append([si(answer.compute_budget, 5), name, digits(e.value), sampling, whole])
-    head = ["C", "quantity", "value", f"sampling interval ({percent})", f"prediction interval ({percent})"]
+    head = ["C", "quantity", "value", f"{percent} sampling", f"{percent} prediction"]
+    if not known:
+        return [markdown_table(head[:3], [row[:3] for row in rows])]
     error = (
         "prediction intervals: not given, this fitter does not say how wrong its law may be"
         if fit.model_error is None
-        else "prediction intervals hold sampling and model error in quadrature; model error, half-width per unit of "
+        else "prediction intervals hold sampling and model error in quadrature; model error, 90 % half-width per unit of "
         f"ln(C / C_max): {100 * fit.model_error.loss:.5g} % of loss, {fit.model_error.n_params:.5g} in ln N_opt "
         f"({fit.model_error.source})"
     )
-    return ["", markdown_table(head, rows), error]
+    return [markdown_table(head, rows), error]

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 
 import attrs
 import numpy as np
@@ -9,6 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import flops_fit
+import known_laws
 from flops_fit_core.data import CostModel, Estimate, Excluded, Fit, ModelError
 from flops_fit_core.summary import digits, formula_with_numbers, summary
 
@@ -31,6 +34,7 @@ class Additive:
         return n, d, self.loss(p, n, d)
 
 
+NAMES = {"surface": ("E", "A", "B", "alpha", "beta"), "frontier": ("E", "K", "gamma", "n0", "a", "p", "q")}
 VALUES = {"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}
 
 
@@ -68,8 +72,8 @@ def test_a_summary_says_everything():
     assert "flagged, but used: 1\n  line 9: outlier" in text
     assert "loss_error: 0.00971235" in text
     assert "sampling intervals (90 %, 500 resamples; the law taken as true)" in text
-    assert "sampling interval (90 %)" in text
-    assert "prediction interval (90 %)" in text
+    assert "| 90 % sampling |" in re.sub(" +", " ", text)
+    assert "| 90 % prediction |" in re.sub(" +", " ", text)
     assert "1.2 % of loss, 0.35 in ln N_opt (shipped default)" in text
     assert "note: a note" in text
     row = next(line for line in text.splitlines() if "alpha |" in line)
@@ -98,6 +102,48 @@ def test_what_is_missing_is_said():
     assert "excluded: none" in text
     assert "hold-out: not possible" in text
     assert "this fitter does not say how wrong" in summary(fit(model_error=None))
+
+
+def test_without_any_interval_there_are_no_columns_of_dashes():
+    text = summary(fit(draws={}))
+    assert "| C | quantity | value |\n" in re.sub(" +", " ", text)
+    assert "…" not in text
+    assert "prediction interval" not in text
+
+
+@pytest.mark.parametrize(("details", "line"), [
+    ({"objective": "log_huber", "delta": 0.001}, "objective: 0.00104322 (log_huber, delta 0.001)"),
+    ({"objective": "log_mse", "delta": 0.001}, "objective: 0.00104322 (log_mse)"),
+    ({"delta": 0.002}, "objective: 0.00104322 (delta 0.002)"),
+    ({"objective": 3, "delta": "adaptive"}, "objective: 0.00104322"),
+])  # fmt: skip
+def test_what_was_minimised_is_named(details, line):
+    assert line in summary(fit(details=details)).splitlines()
+
+
+@pytest.fixture(scope="module")
+def average():
+    runs, _ = known_laws.additive_sweep(known_laws.ADDITIVE["chinchilla"], noise=0.004, budgets=6)
+    return flops_fit.fit(runs, flops_fit.fitter("ensemble", bootstrap=0))
+
+
+def test_the_law_of_an_average_is_its_members_with_their_own_numbers(average):
+    text = average.summary()
+    assert len(average.members) == 2
+    for name, member in average.members.items():
+        line = next(line for line in text.splitlines() if line.startswith(f"  {name}: "))
+        printed = {number.strip("-") for number in re.findall(r"-?\d+\.\d+", line)}
+        assert printed == {digits(abs(member.params[key].value)) for key in NAMES[name]}
+
+
+def test_the_members_of_an_average_stand_side_by_side(average):
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in average.summary().splitlines()]
+    for name, member in average.members.items():
+        row = next(cells for cells in lines if cells[0] == name and len(cells) == 8)
+        answers = [member.predict(times * average.largest_budget) for times in (1, 10, 100)]
+        values = [e.value for answer in answers for e in (answer.n_params, answer.loss)]
+        assert row[1:] == [digits(value) for value in (member.hold_out["loss_error"], *values)]
+    assert f"objective: surface {digits(average.objective)} (log_huber, delta" in average.summary()
 
 
 def test_long_lists_are_cut_and_counted():
