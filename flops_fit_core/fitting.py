@@ -9,10 +9,14 @@ import logging
 from collections.abc import Sequence
 
 import attrs
+import numpy as np
 
 from flops_fit_core.data import CostModel, Diagnostic, Fit, Runs
-from flops_fit_core.errors import FitError, FlopsFitError, PluginError
+from flops_fit_core.errors import FitError, FlopsFitError, PluginError, nearest
 from flops_fit_core.stages import Fitter
+
+_OFF = 0.2
+"""Where the runs' own FLOPs are this far from 6ND in the median (relative), a fit by 6ND says so."""
 
 log = logging.getLogger("flops_fit")
 
@@ -24,6 +28,7 @@ def fit_one(fitter: Fitter, runs: Runs, cost: CostModel) -> Fit:
         raise PluginError(
             f"fitter {_name(fitter)} returned a {type(fit).__name__} from fit(): it must return a flops_fit.Fit"
         )
+    fit = attrs.evolve(fit, notes=(*fit.notes, *_off_six_nd(runs, cost)))
     # a fitter may hand out a copy of itself that knows more (lmfit's result); one that wraps another is its own law
     return fit if type(fit.law) is type(fitter) else attrs.evolve(fit, law=fitter)
 
@@ -63,7 +68,22 @@ def cost_named(choice: str | CostModel, runs: Runs) -> CostModel:
             )
         return CostModel.from_runs(runs)
     raise FitError(
-        f"flop_counter={choice!r} names no cost model: '6nd', 'measured' (the runs' own FLOPs), or a CostModel"
+        f"flop_counter={choice!r} names no cost model.{nearest(str(choice), ('6nd', 'measured'))} "
+        "Give '6nd', 'measured' (the runs' own FLOPs), or a CostModel"
+    )
+
+
+def _off_six_nd(runs: Runs, cost: CostModel) -> tuple[str, ...]:
+    """What to say of a fit by 6ND to runs that know better what they cost."""
+    if cost.name != "6nd" or runs.flops is None:
+        return ()
+    known = runs.usable() & (runs.flops > 0)
+    off = runs.flops[known] / cost.flops(runs.n_params[known], runs.n_tokens[known]) - 1
+    if not known.any() or abs(np.median(off)) <= _OFF:
+        return ()
+    return (
+        f"C is taken as 6·N·D, but these runs' own FLOPs differ from it by {np.median(off):+.0%} in the median: "
+        'flop_counter="measured" fits with their own',
     )
 
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from flops_fit_core.clusters import TOLERANCE, cluster_budgets
 from flops_fit_core.data.runs import STATUSES, Runs
-from flops_fit_core.errors import InputError, nearest
+from flops_fit_core.errors import InputError, InputTypeError, nearest
 from flops_fit_core.rows import Rows, read_rows
 from flops_fit_core.serial import plain, unplain
 
@@ -41,6 +41,11 @@ _STATUS = {
 }
 _MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "nat"})
 _SHOWN = 10
+_MAPPING = 'say which is which, as in columns={"n_params": "params", "n_tokens": "tokens", "loss": "eval/loss"}'
+_CALLER = 4
+"""Frames from a warning of `_budgets` to whoever called `flops_fit.read_runs` or `Runs.from_csv`."""
+_FAR_OFF = 10.0
+"""A row whose C / (6·N·D) is this many times the table's median, or less than its inverse, contradicts itself."""
 _REPEATS, _NO_NUMBER = "repeats", "not a number"
 _ADVICE = {
     _REPEATS: "A column 'seed' or 'label' tells two runs from one row written twice",
@@ -73,6 +78,8 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
     """
     if bad_rows not in ("error", "drop"):
         raise InputError(f"bad_rows is {bad_rows!r}; it must be 'error' or 'drop'")
+    if columns is not None and not isinstance(columns, Mapping):
+        raise InputTypeError(f"columns={columns!r} is a {type(columns).__name__}, not a mapping: {_MAPPING}")
     rows = read_rows(path)
     names = _names(rows, columns or {})
     values, faults = _values(rows, names)
@@ -85,6 +92,7 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
     values.setdefault("label", [rows.places[i] for i in keep])
     derived = [name for name in ("n_params", "n_tokens", "flops") if name not in names]
     notes += tuple(f"{name} was not in the table: by C = 6·N·D" for name in derived)
+    notes += _contradictions(values, [rows.places[i] for i in keep])
     _complete(values)
     notes += _budgets(values)
     return Runs(**values, notes=notes)
@@ -113,8 +121,7 @@ def _names(rows: Rows, columns: Mapping[str, str]) -> dict[str, str]:
     if "loss" not in names or len(axes) < 2:
         missing = ["'loss'"] * ("loss" not in names) + ["two of 'n_params', 'n_tokens', 'flops'"] * (len(axes) < 2)
         raise InputError(
-            f"{rows.source} lacks {' and '.join(missing)}. It has {', '.join(map(repr, rows.header))}: say which is which, "
-            'as in columns={"n_params": "params", "n_tokens": "tokens", "loss": "eval/loss"}'
+            f"{rows.source} lacks {' and '.join(missing)}. It has {', '.join(map(repr, rows.header))}: {_MAPPING}"
         )
     return names
 
@@ -239,6 +246,24 @@ def _refuse(rows: Rows, faults: Mapping[str, str], bad_rows: str) -> tuple[str, 
     return (text,)
 
 
+def _contradictions(values: Mapping[str, list[Any]], places: list[str]) -> tuple[str, ...]:
+    """Rows whose N, D and C cannot all be right, by their lines: a slip of a unit, a column of something else."""
+    if not {"n_params", "n_tokens", "flops"} <= set(values):
+        return ()
+    n, d, c = (np.array(values[name], dtype=np.float64) for name in ("n_params", "n_tokens", "flops"))
+    off = np.log(c / (6 * n * d))
+    off -= np.median(off[np.isfinite(off)]) if np.isfinite(off).any() else 0.0
+    rows = np.flatnonzero(np.abs(off) > math.log(_FAR_OFF))
+    if not len(rows):
+        return ()
+    listed = ", ".join(f"{places[row]} ({math.exp(off[row]):.3g} times)" for row in rows[:_SHOWN])
+    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+    return (
+        f"n_params, n_tokens and flops contradict each other at {listed}{more}: C / (6·N·D) there against the table's "
+        "median; look for a slip of a unit",
+    )
+
+
 def _complete(values: dict[str, Any]) -> None:
     """Fill the third of N, D and C by C = 6·N·D, row by row."""
     empty = [math.nan] * len(values["loss"])
@@ -265,7 +290,9 @@ def _budgets(values: dict[str, Any]) -> tuple[str, ...]:
         return (f"C does not group into budgets ({len(clusters.clusters)} values of C): these are no IsoFLOP slices",)
     budget[unknown] = clusters.budget
     if clusters.doubts:
-        warnings.warn(f"{clusters}. State budgets in a column 'budget' if this is wrong", UserWarning, stacklevel=3)
+        warnings.warn(
+            f"{clusters}. State budgets in a column 'budget' if this is wrong", UserWarning, stacklevel=_CALLER
+        )
     return (str(clusters),)
 
 

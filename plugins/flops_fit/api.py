@@ -7,12 +7,13 @@ a `Fit`; the work is the core's and the plugins'.
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit_core.data import CostModel, Fit, Plan, Result, Runs, Workload
-from flops_fit_core.errors import InputError, InputTypeError, nearest
+from flops_fit_core.data import CostModel, Plan, Result, Runs, Workload
+from flops_fit_core.errors import FitError, InputError, InputTypeError, nearest
 from flops_fit_core.names import OwnName
 
 if TYPE_CHECKING:
@@ -200,22 +201,29 @@ def fit(runs: Runs, fitter: Any = OWN["fitter"], flop_counter: str | CostModel =
         flop_counter: the cost model: ``"6nd"``, ``"measured"`` (the runs' own FLOPs), or a `CostModel`.
 
     Returns:
-        A `Fit`, or a list of them for a sequence of fitters.
+        A `Fit`; for a sequence of fitters the list of the fits that could be made, in their order. A fitter of
+        several that gives none is named by a ``UserWarning``, with its reason.
 
     Raises:
-        FlopsFitError: the runs cannot be fitted; the message says what is missing.
+        FlopsFitError: the runs cannot be fitted, of several fitters by any; the message says what is missing.
     """
-    from flops_fit_core.fitting import cost_named, fit_one
+    from flops_fit_core.fitting import cost_named, fit_all, fit_one
 
     if not isinstance(runs, Runs):
         raise InputTypeError(
             f"runs is a {type(runs).__name__}: give Runs, such as flops_fit.read_runs(path), or result.runs of a study"
         )
     cost = cost_named(flop_counter, runs)
-    several = isinstance(fitter, list | tuple)
-    made = [_registry().resolve("fitter", choice) for choice in (fitter if several else [fitter])]
-    fits: list[Fit] = [fit_one(each, runs, cost) for each in made]
-    return fits if several else fits[0]
+    if not isinstance(fitter, list | tuple):
+        return fit_one(_registry().resolve("fitter", fitter), runs, cost)
+    if not fitter:
+        raise InputError(f"fitter={fitter!r} names no fitter: give one or several, such as ['ensemble', 'surface']")
+    fits, failures = fit_all([_registry().resolve("fitter", choice) for choice in fitter], runs, cost)
+    if not fits:
+        raise FitError("; ".join(failure.message for failure in failures))
+    for failure in failures:
+        warnings.warn(failure.message, UserWarning, stacklevel=2)
+    return list(fits)
 
 
 def load(output_dir: str | Path) -> Result:

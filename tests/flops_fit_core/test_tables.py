@@ -166,6 +166,19 @@ def test_many_bad_rows_are_counted_and_none_left_is_an_error(table):
         read_runs(path, bad_rows="drop")
 
 
+def test_rows_that_contradict_themselves_are_noted_by_line(table):
+    rows = [f"{n}e6,1e8,{7 * n}e14,3.{n}\n" for n in range(1, 7)]
+    rows[3] = "4e6,1e11,28e14,3.4\n"
+    (note,) = [n for n in read_runs(table("n_params,n_tokens,flops,loss\n" + "".join(rows))).notes if "contradict" in n]
+    assert "at line 5 (0.001 times)" in note
+    assert not any("contradict" in n for n in read_runs(table("n_params,n_tokens,flops,loss\n" + rows[0])).notes)
+
+
+def test_a_list_of_columns_is_answered_with_the_mapping(table):
+    with pytest.raises(InputTypeError, match=r"columns=\['loss'\] is a list.*columns=\{\"n_params\": \"params\""):
+        read_runs(table(PLAIN), columns=["loss"])
+
+
 def test_wrong_names_are_explained_with_the_nearest(table):
     path = table("params,tokens,loss\n1e6,1e8,3\n")
     with pytest.raises(InputError, match=r"no column 'parms'.*Did you mean 'params'"):
@@ -206,8 +219,9 @@ def test_budgets_near_each_other_are_neither_merged_nor_split_in_silence(table):
         f"{n},{c / (6 * n)!r},{3 + i / 10}\n" for i, (n, c) in enumerate([(1e3, 1e8), (2e3, 1e8), (3e3, 1e8)])
     )
     other = "".join(f"{n},{1.05e8 / (6 * n)!r},{2 + i / 10}\n" for i, n in enumerate([1e3, 2e3, 3e3]))
-    with pytest.warns(UserWarning, match=r"1e8 and 1.05e8 are 5.00% apart and were kept as two budgets"):
-        runs = read_runs(table("n_params,n_tokens,loss\n" + close + other))
+    with pytest.warns(UserWarning, match=r"1e8 and 1.05e8 are 5.00% apart and were kept as two budgets") as said:
+        runs = Runs.from_csv(table("n_params,n_tokens,loss\n" + close + other))
+    assert said[0].filename == __file__
     assert runs.budget == pytest.approx([1e8] * 3 + [1.05e8] * 3)
     assert any("2 budgets recovered" in note and "within 0.03" in note for note in runs.notes)
 
