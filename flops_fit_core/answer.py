@@ -37,37 +37,40 @@ def predict_size(fit: Fit, compute_budget: float, study: Study | None) -> Predic
 
 
 def chinchilla_table(result: Result, compute_budgets: Sequence[float]) -> Table:
-    """One row a budget; where the fit has intervals, they stand beside N and loss."""
+    """One row a budget; where the fit has intervals, both stand beside N and loss, each by its name."""
     predictions = [result.predict(budget) for budget in compute_budgets]
-    confidence = f"{100 * result.fit.confidence:g} %" if result.fit else ""
-    intervals = any(p.n_params.low is not None for p in predictions)
-    head = [
-        "C (FLOPs)",
-        "N (params)",
-        *([f"N, {confidence}"] if intervals else []),
-        f"D ({result.data_unit})",
-        "D/N",
-        "loss",
-    ]
-    head += [f"loss, {confidence}"] if intervals else []
-    rows = []
-    for p in predictions:
-        cells = [si(p.compute_budget), si(p.n_params.value), *([_interval(p.n_params)] if intervals else [])]
-        cells += [si(p.n_tokens.value), f"{p.tokens_per_param:.4g}", f"{p.loss.value:.4f}"]
-        cells += [_interval(p.loss, digits=4)] if intervals else []
-        rows.append((*cells, "—" if p.size is None else str(p.size)))
+    of_n, of_loss = [p.n_params for p in predictions], [p.loss for p in predictions]
+    columns = {
+        "C (FLOPs)": [si(p.compute_budget) for p in predictions],
+        "N (params)": [si(n.value) for n in of_n],
+        **_intervals("N", of_n, result.fit),
+        f"D ({result.data_unit})": [si(p.n_tokens.value) for p in predictions],
+        "D/N": [f"{p.tokens_per_param:.4g}" for p in predictions],
+        "loss": [f"{loss.value:.4f}" for loss in of_loss],
+        **_intervals("loss", of_loss, result.fit, digits=4),
+        "nearest size": ["—" if p.size is None else str(p.size) for p in predictions],
+    }
     return Table(
-        head=(*head, "nearest size"),
-        rows=tuple(rows),
+        head=tuple(columns),
+        rows=tuple(zip(*columns.values(), strict=True)),
         data=tuple(_numbers(p) for p in predictions),
         notes=tuple(p.warning for p in predictions if p.warning),
     )
 
 
-def _interval(estimate: Estimate, digits: int = 3) -> str:
-    if estimate.low is None or estimate.high is None:
-        return "—"
-    return f"{si(estimate.low, digits)} to {si(estimate.high, digits)}"
+def _intervals(name: str, estimates: Sequence[Estimate], fit: Fit | None, digits: int = 3) -> dict[str, list[str]]:
+    """Columns of both intervals by their heads; none where no budget has any, one of a law without a model error."""
+    if fit is None or all(e.low is None for e in estimates):
+        return {}
+    ends = {"sampling": [(e.sampling_low, e.sampling_high) for e in estimates]}
+    if fit.model_error is not None:
+        ends["prediction"] = [(e.low, e.high) for e in estimates]
+    return {
+        f"{name}, {100 * fit.confidence:g} % {kind}": [
+            "—" if low is None else f"{si(low, digits)} to {si(high, digits)}" for low, high in pairs
+        ]
+        for kind, pairs in ends.items()
+    }
 
 
 def _numbers(p: Prediction) -> dict[str, Any]:
@@ -76,11 +79,15 @@ def _numbers(p: Prediction) -> dict[str, Any]:
         "n_params": p.n_params.value,
         "n_params_low": p.n_params.low,
         "n_params_high": p.n_params.high,
+        "n_params_sampling_low": p.n_params.sampling_low,
+        "n_params_sampling_high": p.n_params.sampling_high,
         "n_tokens": p.n_tokens.value,
         "tokens_per_param": p.tokens_per_param,
         "loss": p.loss.value,
         "loss_low": p.loss.low,
         "loss_high": p.loss.high,
+        "loss_sampling_low": p.loss.sampling_low,
+        "loss_sampling_high": p.loss.sampling_high,
         "size": p.size,
         "extrapolation": p.extrapolation,
     }

@@ -141,6 +141,9 @@ class Result:
     def chinchilla_table(self, compute_budgets: Sequence[float] | None = None) -> Table:
         """The compute-optimal C, N, D, D/N, loss and size, at the study's own budgets or at those given.
 
+        Where the fit has intervals, that of sampling alone and that of prediction stand beside N and loss;
+        ``Table.data`` holds their ends as ``…_sampling_low``, ``…_sampling_high``, ``…_low`` and ``…_high``.
+
         Raises:
             FitError, InputError: as `predict`.
         """

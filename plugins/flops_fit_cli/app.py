@@ -14,7 +14,7 @@ import typer
 import flops_fit
 from flops_fit_cli.command import NO_ANSWER, Command
 from flops_fit_cli.settings import Settings, value_of
-from flops_fit_cli.show import fit_json, plan_json, predictions_table, print_json, result_json
+from flops_fit_cli.show import fit_json, plan_json, predictions_shown, print_json, result_json
 from flops_fit_core.errors import InputError
 from flops_fit_core.serial import to_plain
 
@@ -169,7 +169,7 @@ def fit(
         return
     typer.echo("\n\n".join(str(each) for each in fits))
     if predictions:
-        typer.echo(f"\nby fitter {fits[0].fitter!r}:\n\n{predictions_table(predictions)}")
+        typer.echo(f"\nby fitter {fits[0].fitter!r}:\n\n{predictions_shown(fits[0], predictions)}")
 
 
 @app.command(cls=Command)

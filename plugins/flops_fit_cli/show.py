@@ -13,7 +13,7 @@ import typer
 
 from flops_fit import Fit, Plan, Prediction, Result
 from flops_fit_core.serial import plain, to_plain
-from flops_fit_core.text import markdown_table, si
+from flops_fit_core.summary import predictions_text
 
 
 def print_json(value: Any) -> None:
@@ -46,17 +46,7 @@ def result_json(result: Result, predictions: Sequence[Prediction], files: Sequen
     }
 
 
-def predictions_table(predictions: Sequence[Prediction]) -> str:
-    """What each budget buys, with intervals where the fit has them."""
-    rows = [
-        [si(p.compute_budget), *_with_interval(p.n_params), *_with_interval(p.n_tokens), *_with_interval(p.loss)]
-        for p in predictions
-    ]
-    head = ["C (FLOPs)", "N", "from … to", "D", "from … to", "loss", "from … to"]
-    return markdown_table(head, rows)
-
-
-def _with_interval(estimate: Any) -> list[str]:
-    if estimate.low is None or estimate.high is None:
-        return [si(estimate.value), "—"]
-    return [si(estimate.value), f"{si(estimate.low, 3)} … {si(estimate.high, 3)}"]
+def predictions_shown(fit: Fit, predictions: Sequence[Prediction]) -> str:
+    """What each budget buys, with both intervals where the fit has them, and what to doubt."""
+    notes = [f"note: {prediction.warning}" for prediction in predictions if prediction.warning]
+    return "\n".join([*predictions_text(fit, predictions), *notes])

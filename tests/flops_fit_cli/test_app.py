@@ -133,8 +133,17 @@ def test_fit_prints_every_fitter_and_the_table(table):
     assert done.returncode == 0, done.stderr
     assert "surface" in done.stdout
     assert "isoflop" in done.stdout
-    row = next(line for line in done.stdout.splitlines() if line.startswith("|") and "1e24" in line)
-    assert len(row.split("|")) == 9
+    shown = done.stdout[done.stdout.index("by fitter 'surface'") :].splitlines()
+    head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown if line.startswith("|")]
+    assert head == ["C", "quantity", "value", "90 % sampling", "90 % prediction"]
+    assert [row[:2] for row in rows] == [["1e24", "N_opt"], ["1e24", "D_opt"], ["1e24", "loss"]]
+
+
+def test_fit_doubts_a_target_far_beyond_the_runs(table):
+    words = ("fit", table, *NAMES, "--target", "1e24", "--fitter", "surface")
+    said = "1e24 FLOPs is 1e+03 times the largest budget"
+    assert f"note: {said}" in call(*words).stdout
+    assert json.loads(call(*words, "--json").stdout)["predictions"][0]["warning"].startswith(said)
 
 
 def test_a_wrong_target_or_option_of_a_fitter_is_status_2(table):

@@ -311,6 +311,25 @@ def test_a_prediction_prints_both_intervals_and_the_size(tmp_path):
     assert "the nearest that the model takes" in text
 
 
+def test_the_table_names_both_intervals_and_holds_their_ends(tmp_path):
+    result = sweep(tmp_path, trainer="simulate")
+    table = result.chinchilla_table([3e18, 1e20])
+    assert [name for name in table.head if "%" in name] == [
+        "N, 90 % sampling", "N, 90 % prediction", "loss, 90 % sampling", "loss, 90 % prediction",
+    ]  # fmt: skip
+    row, loss = table.data[1], result.predict(1e20).loss
+    assert (row["loss_sampling_low"], row["loss_sampling_high"]) == (loss.sampling_low, loss.sampling_high)
+    assert row["n_params_low"] < row["n_params_sampling_low"] < row["n_params_sampling_high"] < row["n_params_high"]
+    cells = dict(zip(table.head, table.rows[1], strict=True))
+    assert cells["loss, 90 % sampling"] == f"{loss.sampling_low:.4g} to {loss.sampling_high:.4g}"
+    assert cells["loss, 90 % prediction"] == f"{loss.low:.4g} to {loss.high:.4g}"
+    silent = attrs.evolve(result, fits=(attrs.evolve(result.fit, model_error=None),))
+    assert [name for name in silent.chinchilla_table().head if "%" in name] == [
+        "N, 90 % sampling",
+        "loss, 90 % sampling",
+    ]
+
+
 def test_a_fit_without_an_optimum_costs_the_table_and_not_the_result(tmp_path):
     class Lost:
         def fit(self, runs, cost):
