@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from flops_fit_core.cells import best_of_cells
 from flops_fit_core.compare import disagreements, largest_budget
 from flops_fit_core.data import Diagnostic, Fit, RunRecord, Runs
-from flops_fit_core.errors import FlopsFitError
+from flops_fit_core.errors import FitError, FlopsFitError
 from flops_fit_core.text import si
 
 MAX_EPOCHS = 4
@@ -32,6 +33,7 @@ def diagnose(records: Sequence[RunRecord], runs: Runs, fits: Sequence[Fit], para
         *(Diagnostic(kind="fit", message=f"{fit.fitter}: {note}") for fit in fits for note in fit.notes),
         *_disagreements(fits, runs),
         *_no_optimum(fits, runs),
+        *_misfit(fits, runs),
     ]
 
 
@@ -76,6 +78,66 @@ def _no_optimum(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
             "nothing was measured there; add sizes on that side, or doubt the law",
         )
     ]
+
+
+def _misfit(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
+    """Budgets at which the lowest trained loss contradicts the first fit: two or more, and half or more of them."""
+    if not fits or runs.budget is None:
+        return []
+    runs = best_of_cells(runs) if any(runs.hparams or ()) else runs
+    runs = runs.where(runs.usable())
+    assert runs.budget is not None
+    budgets, noise = np.unique(runs.budget), _scatter(runs)
+    try:
+        misses = [_miss(fits[0], runs.where(runs.budget == budget), noise) for budget in budgets]
+    except FlopsFitError:  # no optimum: `_no_optimum` says so
+        return []
+    bad = [(miss, float(budget)) for miss, budget in zip(misses, budgets, strict=True) if miss]
+    if len(bad) < max(2, len(budgets) / 2):
+        return []
+    largest, budget = max(bad, key=lambda each: abs(each[0]))
+    return [
+        Diagnostic(
+            kind="misfit",
+            message=f"{fits[0].fitter} does not describe these runs: at {len(bad)} of {len(budgets)} budgets the lowest trained "
+            f"loss lies beyond its own interval, by up to {largest:+.1%} (at {si(budget)} FLOPs). Leave runs flagged "
+            "undercooled out of the fit with exclude_undercooled=True, or train other sizes or at other rates",
+        )
+    ]
+
+
+def _miss(fit: Fit, runs: Runs, noise: float) -> float:
+    """Lowest loss of one budget's runs against the fit's, relative; 0 where the fit's interval allows for it."""
+    assert runs.budget is not None
+    best = int(np.argmin(runs.loss))
+    loss, answer = float(runs.loss[best]), fit.predict(float(runs.budget[best])).loss
+    if answer.low is None or answer.high is None:
+        return 0.0
+    try:  # the run is seldom at the optimum: the law says how much its N and D cost it
+        shift, above = fit.loss(runs.n_params[best], runs.n_tokens[best]) / answer.value, answer.high
+    except FitError:  # of the optimum alone: a run may be worse than that, not better
+        shift, above = 1.0, np.inf
+    stderr = 0.0 if runs.loss_stderr is None else float(np.nan_to_num(runs.loss_stderr[best]))
+    margin = 2 * np.hypot(stderr, noise * loss)
+    return 0.0 if answer.low * shift - margin <= loss <= above * shift + margin else loss / (answer.value * shift) - 1
+
+
+def _scatter(runs: Runs) -> float:
+    """How much runs scatter (ln loss, robust): four neighbouring sizes of a budget against their own parabola.
+
+    No law is asked, and whole budgets are not one parabola where large models were trained too briefly.
+    """
+    assert runs.budget is not None
+    found = []
+    for budget in np.unique(runs.budget):
+        here = runs.budget == budget
+        x, rows = np.unique(np.log(runs.n_params[here]), return_inverse=True)
+        y = np.bincount(rows, np.log(runs.loss[here])) / np.bincount(rows)
+        seeds = len(rows) / len(x)  # a mean of several scatters less than a run
+        for i in range(len(x) - 3):
+            z, w = x[i : i + 4] - x[i], y[i : i + 4]
+            found.append(np.sqrt(seeds) * np.linalg.norm(w - np.polyval(np.polyfit(z, w, 2), z)))
+    return float(1.4826 * np.median(found)) if found else 0.0
 
 
 def _unfinished(records: Sequence[RunRecord]) -> list[Diagnostic]:
