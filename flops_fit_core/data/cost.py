@@ -101,4 +101,5 @@ class CostModel:
 
     def tokens(self, n_params: ArrayLike, budget: ArrayLike) -> Floats:
         """D that the budget C buys for N parameters."""
-        return np.asarray(np.asarray(budget, dtype=np.float64) / self.per_token(n_params))
+        with np.errstate(divide="ignore"):  # a draw of a law may put its optimum at N = 0
+            return np.asarray(np.asarray(budget, dtype=np.float64) / self.per_token(n_params))

@@ -29,7 +29,7 @@ def loss(params: Mapping[str, ArrayLike], n: ArrayLike, d: ArrayLike) -> Floats:
         d: D in units of data, any shape.
     """
     e, a, b, alpha, beta = (np.asarray(params[name], dtype=np.float64) for name in NAMES)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # a draw's A or B may have run away
         of_n = np.exp(np.log(a) - alpha * np.log(n))
         of_d = np.exp(np.log(b) - beta * np.log(d))
     return np.asarray(e + of_n + of_d)

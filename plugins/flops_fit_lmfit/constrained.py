@@ -15,11 +15,14 @@ from numpy.typing import NDArray
 
 from flops_fit_lmfit import bootstrap
 from flops_fit_lmfit.objective import Objective
-from flops_fit_lmfit.polish import polish, theta_of
+from flops_fit_lmfit.polish import chain, polish, theta_of
 from flops_fit_lmfit.solve import AdditiveFit
 from flops_fit_lmfit.varpro import starts
 
 Floats = NDArray[np.float64]
+
+OPEN = 1e-7
+"""Ratio of the least to the largest singular value of the free parameters' derivatives below which they are not told."""
 
 
 def fit(free: AdditiveFit, params: lmfit.Parameters) -> tuple[AdditiveFit, Any]:
@@ -42,6 +45,25 @@ def fit(free: AdditiveFit, params: lmfit.Parameters) -> tuple[AdditiveFit, Any]:
         theta=theta,
     )
     return found, result
+
+
+def unidentified(found: AdditiveFit, result: Any) -> tuple[tuple[str, ...], bool]:
+    """What the runs cannot say of the parameters that are free, and whether they say all.
+
+    A parameter at a bound of the user's own is named.
+    """
+    notes = [f"{par.name} is at its bound {par.value:g}" for par in result.params.values() if par.vary and _bound(par)]
+    columns = found.problem.jacobian(found.theta) @ chain(found.problem, result.params)
+    size = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
+    singular = np.linalg.svd(columns / size, compute_uv=False)
+    if singular[-1] > OPEN * singular[0]:
+        return tuple(notes), True
+    names = ", ".join(par.name for par in result.params.values() if par.vary)
+    return (*notes, f"these runs do not tell the free parameters ({names}) apart"), False
+
+
+def _bound(par: lmfit.Parameter) -> bool:
+    return any(np.isfinite(end) and abs(par.value - end) <= 1e-6 * max(abs(end), 1e-6) for end in (par.min, par.max))
 
 
 def refit(found: AdditiveFit, params: lmfit.Parameters, *, draws: int, seed: int) -> Floats:

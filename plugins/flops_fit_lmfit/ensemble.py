@@ -23,7 +23,7 @@ from flops_fit_lmfit.holdout import Held
 from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.solve import fit_additive, noise_scale
 from flops_fit_lmfit.surface import SurfaceFitter
-from flops_fit_lmfit.usable import require_points, usable_runs
+from flops_fit_lmfit.usable import require_additive, require_points, usable_runs
 
 Floats = NDArray[np.float64]
 
@@ -85,7 +85,7 @@ class EnsembleFitter:
             mix_schedules=self.mix_schedules,
         )
         runs = usable.runs
-        require_points(runs, len(additive.NAMES), "the additive law")
+        require_additive(runs)
         outliers = find_outliers(runs, cost)
         kept = runs if self.outliers == "flag" else runs.where(~outliers.mask)
         held = self._held(runs, cost, ~outliers.mask)
@@ -94,7 +94,8 @@ class EnsembleFitter:
         params = {"weight": Estimate(value=frontier_weight(*held) if "frontier" in members else 0.0)}
         for name, law in LAWS.items():
             if name in members:
-                params |= {f"{name}_{key}": members[name].params[key] for key in law.NAMES}
+                keys = (*law.NAMES, *(key for key in ("lnA", "lnB") if key in members[name].params))
+                params |= {f"{name}_{key}": members[name].params[key] for key in keys}
         draws = members["surface"].draws
         top = float(np.max(cost.flops(kept.n_params, kept.n_tokens)))
         values = {name: estimate.value for name, estimate in params.items()}
@@ -114,7 +115,12 @@ class EnsembleFitter:
             model_error=holdout.model_error(blended),
             largest_budget=top,
             formula=FORMULA,
-            notes=(*usable.notes, *notes, *unseen_optimum(average, kept, cost)),
+            notes=(
+                *usable.notes,
+                *(holdout.grouping(runs) if held[0] else ()),
+                *notes,
+                *unseen_optimum(average, kept, cost),
+            ),
             details={
                 "members": {name: unplain(attrs.evolve(fit, draws={}).to_dict()) for name, fit in members.items()}
             },

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import InputError, nearest
-from flops_fit_lmfit import frontier_law, holdout
+from flops_fit_lmfit import frontier_law, holdout, identify
 from flops_fit_lmfit.frontier_solve import COORDINATES, PRIOR_STRENGTH, PRIORS, Solution, solve
 from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.solve import fit_additive
@@ -109,14 +109,23 @@ class FrontierFitter:
         require_points(runs, len(COORDINATES), "the frontier law")
         outliers = find_outliers(runs, cost)
         kept = self.keep(runs, outliers)
-        found = self.solve(kept, cost)
+        additive = fit_additive(kept.n_params, kept.n_tokens, kept.loss, delta="adaptive")
+        unidentified, determined = identify.unidentified(additive)
+        found = self.solve(kept, cost, additive.params)
         held = self._held(runs, cost, ~outliers.mask) if self.hold_out else ()
         return attrs.evolve(
             self.describe(found, kept, cost),
+            converged=found.converged and determined,
             excluded=(*usable.excluded, *outliers.excluded(runs, used=self.outliers == "flag")),
             hold_out=holdout.summary(held),
             model_error=holdout.model_error(held),
-            notes=(*usable.notes, *unseen_optimum(self.law(found.params, cost), kept, cost), NO_INTERVAL),
+            notes=(
+                *usable.notes,
+                *(holdout.grouping(runs) if held else ()),
+                *(f"of the additive law, where this one starts: {note}" for note in unidentified),
+                *unseen_optimum(self.law(found.params, cost), kept, cost),
+                NO_INTERVAL,
+            ),
         )
 
     def describe(self, found: Solution, runs: Runs, cost: CostModel) -> Fit:

@@ -39,9 +39,9 @@ def loss(params: Mapping[str, ArrayLike], n: ArrayLike, c: ArrayLike) -> Floats:
     """
     e, k, gamma, n0, a, p, q = (np.asarray(params[name], dtype=np.float64) for name in NAMES)
     log_c = np.log(c)
-    u = np.log(n) - n0 - a * log_c
-    shape = np.logaddexp(np.log(q) - p * u, np.log(p) + q * u) - np.log(p + q)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        u = np.log(n) - n0 - a * log_c
+        shape = np.logaddexp(np.log(q) - p * u, np.log(p) + q * u) - np.log(p + q)
         return np.asarray(e + np.exp(np.log(k) - gamma * log_c + shape))
 
 

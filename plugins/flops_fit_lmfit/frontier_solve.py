@@ -33,6 +33,7 @@ PRIOR_STRENGTH = 10.0
 _SETTLED = 1e-13  # relative decrease promised by a further step that is not worth it
 _CONVERGED = 1e-9  # and the one beyond which the minimum was not reached
 _ROUNDS = 24
+_MIDDLE = (PRIORS["ln_gamma"][0], 0.0, *(PRIORS[name][0] for name in ("a", "ln_p", "ln_q")))
 _FIRST_STEPS = 30  # of every start; only the best two go on
 _STEPS = 200
 
@@ -215,7 +216,10 @@ def _starts(objective: FrontierObjective, additive: Mapping[str, float]) -> Floa
     guess = {name: float(value) for name, value in additive.items()}
     guess["E"] = min(max(guess["E"], 1e-2 * lowest), 0.99 * lowest)
     guess["alpha"], guess["beta"] = (min(max(guess[name], 0.02), 3.0) for name in ("alpha", "beta"))
-    additive_start = objective.theta(from_additive(guess))
+    with np.errstate(all="ignore"):  # a term that vanished or ran away has no optimum to start from
+        additive_start = objective.theta(from_additive(guess))
+    half = math.log(0.5 * lowest)
+    additive_start = np.where(np.isfinite(additive_start), additive_start, [half, half, *_MIDDLE])
     additive_start[3] = min(max(additive_start[3], objective.x.min()), objective.x.max())
     additive_start[1] = min(max(additive_start[1], math.log(lowest) - 10.0), math.log(lowest) + 10.0)
     usual = additive_start.copy()

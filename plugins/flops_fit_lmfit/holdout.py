@@ -96,6 +96,11 @@ class Held:
         return float(np.mean(np.expm1(self.errors)))
 
 
+def grouping(runs: Runs) -> tuple[str, ...]:
+    """How the runs were grouped to be held out, where the table does not state their budgets."""
+    return budgets_of(runs)[1]
+
+
 def near_best(runs: Runs, budget: Floats, factor: float = NEAR) -> NDArray[np.bool_]:
     """True for the runs within `factor` in N of their budget's best run, shape (k,)."""
     near = np.zeros(len(runs), dtype=bool)

@@ -53,9 +53,7 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
         with np.errstate(over="ignore", invalid="ignore"):  # far too long a step: scipy takes it back
             result = minimizer.minimize(
                 method="least_squares",
-                jac=lambda p: (
-                    problem.jacobian(_theta(problem, p)[0]) @ (_chain(problem, p) if known is None else known)
-                ),
+                jac=lambda p: problem.jacobian(_theta(problem, p)[0]) @ (chain(problem, p) if known is None else known),
                 x_scale="jac",
                 loss="huber" if problem.is_huber else "linear",
                 f_scale=problem.delta,
@@ -73,8 +71,9 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
     if best is None:
         raise FitError("nothing to start lmfit from")
     if params is None:
-        for at, name in enumerate(("A", "B")):
-            best.params.add(name, expr=_raw(problem, at))
+        with np.errstate(over="ignore"):  # at N = 1 a steep term is beyond any number
+            for at, name in enumerate(("A", "B")):
+                best.params.add(name, expr=_raw(problem, at))
     return best
 
 
@@ -158,7 +157,7 @@ def _theta(problem: Objective, params: lmfit.Parameters) -> Floats:
     return np.array([[params["E"].value / problem.center[2], *terms, alpha, beta]])
 
 
-def _chain(problem: Objective, params: lmfit.Parameters) -> Floats:
+def chain(problem: Objective, params: lmfit.Parameters) -> Floats:
     """Derivatives of the coordinates by the free parameters, (5, free)."""
     return np.stack([_by_free(problem, params, name) for name, par in params.items() if par.vary], axis=1)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.errors import FitError, InputError
-from flops_fit_lmfit.newton import minimise
+from flops_fit_lmfit.newton import ROUNDING, minimise
 from flops_fit_lmfit.objective import Objective
 from flops_fit_lmfit.varpro import starts
 
@@ -93,11 +93,12 @@ def solve_from(fit: AdditiveFit, theta: Floats) -> AdditiveFit:
 
 def _described(problem: Objective, theta: Floats, found: tuple[float, float, bool]) -> AdditiveFit:
     value, decrease, converged = found
+    rounding = (ROUNDING * problem.unit) ** 2 * len(problem.loss)  # below it, a gradient is nothing but that
     return AdditiveFit(
         params={name: float(problem.params(theta)[name]) for name in ("E", "A", "B", "alpha", "beta")},
         objective=value,
         converged=converged,
-        gradient_norm=float(np.sqrt(decrease)),
+        gradient_norm=0.0 if value <= rounding else float(np.sqrt(decrease)),
         delta=problem.delta,
         theta=theta,
         problem=problem,

@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.data import CostModel, Estimate, Excluded, Fit, Runs
-from flops_fit_core.errors import FitError
+from flops_fit_core.errors import InputError
 from flops_fit_lmfit import additive, bootstrap, constrained, holdout, identify, polish, profile
 from flops_fit_lmfit.objective import OBJECTIVES
 from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.solve import AdditiveFit, first_delta, fit_additive, noise_scale, solve_from
-from flops_fit_lmfit.usable import require_points, usable_runs
+from flops_fit_lmfit.usable import require_additive, require_points, usable_runs
 
 Floats = NDArray[np.float64]
 
@@ -94,12 +94,14 @@ class SurfaceFitter:
             mix_schedules=self.mix_schedules,
         )
         runs = usable.runs
-        _require_law(runs)
+        self._require(runs)
         marked, outliers = self._outliers(runs, cost)
         kept = runs.where(~marked) if self.outliers == "exclude" else runs
-        _require_law(kept)
+        self._require(kept)
         found, result = self._solve(kept)
-        unidentified, determined = identify.unidentified(found)
+        unidentified, determined = (
+            identify.unidentified(found) if self.params is None else constrained.unidentified(found, result)
+        )
         draws, about_draws = self._draws(found)
         held = self._held(runs, cost, ~marked) if self.hold_out else ()
         law = attrs.evolve(self)
@@ -119,7 +121,13 @@ class SurfaceFitter:
             model_error=holdout.model_error(held),
             largest_budget=float(np.max(cost.flops(kept.n_params, kept.n_tokens))),
             formula=additive.FORMULA,
-            notes=(*usable.notes, *unidentified, *identify.oddities(found), *about_draws),
+            notes=(
+                *usable.notes,
+                *(holdout.grouping(runs) if held else ()),
+                *unidentified,
+                *identify.oddities(found),
+                *about_draws,
+            ),
             details={"objective": self.objective, "delta": found.delta},
             law=law,
         )
@@ -135,16 +143,18 @@ class SurfaceFitter:
             name: E, A, B, alpha or beta.
 
         Raises:
-            InputError: no such parameter.
+            InputError: no such parameter, or parameters of the user's own, which a profile does not know.
             FitError: as for `fit`.
         """
+        if self.params is not None:
+            raise InputError("profile holds one parameter and frees the others: it takes no params of your own")
         usable = usable_runs(
             runs,
             min_flops=self.min_flops,
             exclude_undercooled=self.exclude_undercooled,
             mix_schedules=self.mix_schedules,
         )
-        _require_law(usable.runs)
+        self._require(usable.runs)
         found = self._free(usable.runs)
         low, high = profile.interval(found, name, self.confidence)
         return Estimate(value=found.params[name], low=low, high=high)
@@ -156,6 +166,12 @@ class SurfaceFitter:
     def optimum(self, params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
         """N, D and loss at the compute optimum; vectorised over arrays of parameter draws."""
         return additive.optimum(params, cost, budget)
+
+    def _require(self, runs: Runs) -> None:
+        if self.params is None:
+            require_additive(runs)
+        else:
+            require_points(runs, len(additive.NAMES), "the additive law")
 
     def _outliers(self, runs: Runs, cost: CostModel) -> tuple[NDArray[np.bool_], tuple[Excluded, ...]]:
         if self.outliers == "keep":
@@ -184,7 +200,7 @@ class SurfaceFitter:
 
     def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:
         def below(runs: Runs) -> tuple[holdout.Law]:
-            _require_law(runs)
+            self._require(runs)
             marked, _ = (
                 self._outliers(runs, cost) if self.outliers == "exclude" else (np.zeros(len(runs), dtype=bool), ())
             )
@@ -219,16 +235,6 @@ class SurfaceFitter:
         values |= {name: float(value) for name, value in additive.exponents(values).items()}
         drawn = {**draws, **additive.exponents(draws)} if draws else {}
         return {name: _estimate(value, drawn.get(name), self.confidence) for name, value in values.items()}
-
-
-def _require_law(runs: Runs) -> None:
-    """Refuse runs from which the law cannot be fitted, saying which parameters they leave open."""
-    if len(runs) > 1 and np.ptp(np.log(runs.n_tokens)) < 1e-9:
-        raise FitError(
-            f"B and beta are not identified: all {len(runs)} usable runs have D = {runs.n_tokens[0]:g}, so that B/D^beta "
-            "cannot be told from E; the additive law needs runs of different amounts of data"
-        )
-    require_points(runs, len(additive.NAMES), "the additive law")
 
 
 def _estimate(value: float, draws: Floats | None, confidence: float) -> Estimate:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from flops_fit_core.clusters import cluster_budgets
 from flops_fit_core.data import Excluded, Runs
 from flops_fit_core.errors import FitError
+from flops_fit_lmfit.additive import NAMES
 
 UNDERCOOLED = "undercooled"
 """The flag (`Runs.flags`) of a run whose learning rate had not come down when it ended."""
@@ -130,6 +131,20 @@ def require_points(runs: Runs, parameters: int, law: str) -> None:
             f"all {len(runs)} usable runs cost C = {flops_of(runs)[0]:.6g}: {law} needs runs at two or more compute "
             "budgets (three to judge the trend)"
         )
+
+
+def require_additive(runs: Runs) -> None:
+    """Refuse runs from which the additive law cannot be fitted, saying which parameters they leave open.
+
+    Raises:
+        FitError: too few different points, all N or all D equal, or one budget alone.
+    """
+    if len(runs) > 1 and np.ptp(np.log(runs.n_tokens)) < 1e-9:
+        raise FitError(
+            f"B and beta are not identified: all {len(runs)} usable runs have D = {runs.n_tokens[0]:g}, so that B/D^beta "
+            "cannot be told from E; the additive law needs runs of different amounts of data"
+        )
+    require_points(runs, len(NAMES), "the additive law")
 
 
 def budgets_of(runs: Runs, *, bands: bool = True) -> tuple[NDArray[np.float64], tuple[str, ...]]:
