@@ -7,7 +7,8 @@ import sys
 import pytest
 
 PROGRAM = """
-import json, resource, sys
+import json, re, resource
+from pathlib import Path
 import torch
 from flops_fit_core.data import PlanRequest, Workload
 from flops_fit_flops import TorchFlopCounter
@@ -21,7 +22,11 @@ workload = Workload(
 )
 request = PlanRequest(workload=workload, budgets=(1e20,), counter=TorchFlopCounter(), step_tokens=2**19)
 plan = IsoFlopPlanner().plan(request)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+status = Path("/proc/self/status")
+if status.exists():  # Linux hands ru_maxrss down from the process that started this one
+    peak = 1024 * int(re.search(r"VmHWM:\\s+(\\d+)", status.read_text())[1])
+else:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # macOS: bytes
 print(json.dumps([len(plan), max(run.n_params for run in plan.runs), peak]))
 """
 
