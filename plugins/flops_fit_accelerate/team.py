@@ -9,6 +9,7 @@ Seen on CPU (gloo, two processes on one machine). NCCL and several machines use 
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
@@ -82,6 +83,12 @@ class ProcessTeam:
         return [float(value) for value in total]
 
 
+def _part() -> None:
+    """Leave the team before the interpreter ends: gloo's threads, still running then, would now and then abort it."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
 @cache
 def process_team() -> ProcessTeam:
     """The processes that were launched together; joins them at the first call.
@@ -96,6 +103,7 @@ def process_team() -> ProcessTeam:
             raise TrainingError(f"several processes were asked for and one was started: {_REMEDY}")
         return ProcessTeam()
     state = PartialState(cpu=parse_flag_from_env("ACCELERATE_USE_CPU"))
+    atexit.register(_part)
     if state.num_processes != asked:
         raise TrainingError(f"{asked} processes were asked for and {state.num_processes} train together: {_REMEDY}")
     # rank 0 may fit, report or wait for another driver's run while the others wait for its word
