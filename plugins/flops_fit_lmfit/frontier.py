@@ -6,6 +6,7 @@ interval: a fit with priors is never bootstrapped alone.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,8 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import InputError, nearest
-from flops_fit_lmfit import frontier_law, holdout, identify
-from flops_fit_lmfit.frontier_solve import COORDINATES, PRIOR_STRENGTH, PRIORS, Solution, solve
+from flops_fit_lmfit import additive, frontier_law, holdout, identify
+from flops_fit_lmfit.frontier_solve import COORDINATES, PRIOR_STRENGTH, PRIORS, Solution, scatter, solve
 from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.solve import fit_additive
 from flops_fit_lmfit.usable import require_points, usable_runs
@@ -57,16 +58,19 @@ class FrontierFitter:
     q = beta, a = beta/(alpha + beta), gamma = alpha·beta/(alpha + beta); freed of those two ties, the frontier may
     bend otherwise than the slices do, as it does in published sweeps.
 
-    What is minimised, with r = ln L_pred − ln L and sigma the residuals' own robust sigma (1.4826 × MAD,
-    times sqrt(k / (k − 7)) for k runs):
+    What is minimised, with r = ln L_pred − ln L:
 
         sum over runs of w·rho(r)  +  prior_strength · sigma² / 2 · sum of ((theta − mean) / sd)²
 
     rho is Huber's with delta 1.345 sigma. The weights are proportional to C and have mean 1: what is asked
     for lies beyond the largest budgets. A likelihood of independent errors would have prior_strength 1; ten,
     because the errors of a law's form are shared by neighbouring runs, so that they say less than their number.
-    Sigma and the minimum are found in turn until neither moves; the search starts from an additive fit and four
-    other points.
+    The search starts from an additive fit and four other points.
+
+    Sigma is found first and then held, as in MM-estimation (Yohai 1987): a robust scale that is found in turn with
+    the minimum under such weights shrinks with it, and then delta and priors count too little. It is the geometric
+    mean of two robust sigmas (1.4826 × MAD, over sqrt(1 − parameters / runs)): about the additive fit, and about the
+    frontier law as the outlier rule fits it, without weights and with priors at strength 1.
 
     Attributes:
         priors: Gaussian priors, (mean, standard deviation) by coordinate: ``ln_E``, ``ln_K``, ``ln_gamma``,
@@ -109,9 +113,9 @@ class FrontierFitter:
         require_points(runs, len(COORDINATES), "the frontier law")
         outliers = find_outliers(runs, cost)
         kept = self.keep(runs, outliers)
-        additive = fit_additive(kept.n_params, kept.n_tokens, kept.loss, delta="adaptive")
-        unidentified, determined = identify.unidentified(additive)
-        found = self.solve(kept, cost, additive.params)
+        start = fit_additive(kept.n_params, kept.n_tokens, kept.loss, delta="adaptive")
+        unidentified, determined = identify.unidentified(start)
+        found = self.solve(kept, cost, start.params, outliers.sigma)
         held = self._held(runs, cost, ~outliers.mask) if self.hold_out else ()
         return attrs.evolve(
             self.describe(found, kept, cost),
@@ -148,16 +152,17 @@ class FrontierFitter:
         """The runs to fit."""
         return runs if self.outliers == "flag" else runs.where(~outliers.mask)
 
-    def solve(self, runs: Runs, cost: CostModel, additive: Mapping[str, float] | None = None) -> Solution:
+    def solve(self, runs: Runs, cost: CostModel, start: Mapping[str, float], sigma: float) -> Solution:
         """The law's parameters for usable runs, every one of them.
 
         Args:
             runs: usable runs.
             cost: C as a function of N and D.
-            additive: an additive fit of the same runs to start from, where there is one.
+            start: an additive fit of the same runs (E, A, B, alpha, beta), where the search begins.
+            sigma: scatter about the frontier law, as `find_outliers` sees it; NaN where it is unknown.
         """
         n, d, loss = runs.n_params, runs.n_tokens, runs.loss
-        start = fit_additive(n, d, loss, delta="adaptive").params if additive is None else additive
+        about = scatter(np.log(additive.loss(start, n, d) / loss), len(additive.NAMES))
         return solve(
             n,
             cost.flops(n, d),
@@ -167,6 +172,7 @@ class FrontierFitter:
             prior_strength=self.prior_strength,
             weight_power=self.weight_power,
             stderr=None if runs.loss_stderr is None else runs.loss_stderr / loss,
+            sigma=math.sqrt(about * sigma) if math.isfinite(sigma) else about,
         )
 
     def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:
@@ -180,8 +186,10 @@ class FrontierFitter:
             FitError: too few runs, one budget, all N or all D equal.
         """
         require_points(runs, len(COORDINATES), "the frontier law")
-        kept = self.keep(runs, find_outliers(runs, cost))
-        return self.law(self.solve(kept, cost).params, cost)
+        outliers = find_outliers(runs, cost)
+        kept = self.keep(runs, outliers)
+        start = fit_additive(kept.n_params, kept.n_tokens, kept.loss, delta="adaptive").params
+        return self.law(self.solve(kept, cost, start, outliers.sigma).params, cost)
 
     def law(self, params: Mapping[str, float], cost: CostModel) -> holdout.Law:
         """The fitted law as hold-out asks for it."""

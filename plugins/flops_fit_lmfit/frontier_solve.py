@@ -1,8 +1,8 @@
 """Fitting the frontier law: robust, weighted, with weak priors, in NumPy alone.
 
-In: N, C and loss as arrays, and how to weigh them. Out: the minimum of `FrontierObjective` at which the
-residuals' own robust sigma sets Huber's delta. `FrontierFitter`, the outlier rule and the rolling
-hold-out all call `solve`.
+In: N, C and loss as arrays, how to weigh them, and sigma, where it is known. Out: the minimum of
+`FrontierObjective`, with Huber's delta and the priors in units of sigma. `FrontierFitter`, the outlier rule and the
+rolling hold-out all call `solve`.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Solution:
         objective: what was minimised, with the last delta and priors.
         theta: its coordinates at the minimum, shape (7,).
         weights: run weights, mean 1, shape (k,).
-        sigma: the residuals' robust sigma (MAD) with seven degrees of freedom taken off.
+        sigma: what delta and priors were measured by.
         value: the objective there.
         gradient_norm: root of the relative decrease that a further Newton step promises.
         converged: a further Newton step promises nothing.
@@ -78,13 +78,13 @@ def run_weights(c: Floats, power: float) -> Floats:
     return np.asarray(weights / weights.mean())
 
 
-def scatter(residuals: Floats) -> float:
-    """Robust sigma of the law's residuals (k,), less its seven parameters' part.
+def scatter(residuals: Floats, parameters: int = len(COORDINATES)) -> float:
+    """Robust sigma of a law's residuals (k,), less its parameters' part.
 
     Without that, few runs would look free of noise, and priors would count nothing.
     """
     k = len(residuals)
-    return math.sqrt(k / max(k - len(COORDINATES), 1)) * robust_sigma(residuals)
+    return math.sqrt(k / max(k - parameters, 1)) * robust_sigma(residuals)
 
 
 def solve(
@@ -97,8 +97,9 @@ def solve(
     prior_strength: float = PRIOR_STRENGTH,
     weight_power: float = 1.0,
     stderr: Floats | None = None,
+    sigma: float | None = None,
 ) -> Solution:
-    """Fit the frontier law: minimum and robust sigma are found in turn until sigma settles.
+    """Fit the frontier law with Huber's delta and the priors in units of sigma.
 
     Args:
         n, c, loss: N, C in FLOPs and loss of the runs, each of shape (k,).
@@ -107,11 +108,13 @@ def solve(
         prior_strength: how many times the noise variance counts against the priors.
         weight_power: run weights are proportional to C to this power.
         stderr: known relative standard errors of the losses, shape (k,); NaN where unknown.
+        sigma: the residuals' robust sigma; ``None``: found in turn with the minimum until it settles.
     """
     objective = FrontierObjective(n=n, c=c, loss=loss)
     weights = run_weights(c, weight_power)
     theta = _starts(objective, additive)
-    sigma = scatter(objective.residuals(theta[:1])[0])
+    known = sigma
+    sigma = scatter(objective.residuals(theta[:1])[0]) if known is None else known
     if stderr is not None:
         weights = weights * _noise_weights(stderr, sigma)
         weights /= weights.mean()
@@ -121,7 +124,7 @@ def solve(
         theta, value = descend(objective, theta, weights, _FIRST_STEPS if round_ == 0 else _STEPS)
         valleys = _distinct(value)[:2]  # the best first
         theta = theta[valleys]
-        found = scatter(objective.residuals(theta[:1])[0])
+        found = scatter(objective.residuals(theta[:1])[0]) if known is None else known
         if round_ > 0 and abs(found - sigma) <= 1e-5 * sigma:
             break
         # The median jumps from run to run and may cycle between two: half steps end that.

@@ -88,7 +88,7 @@ def test_enough_budgets_have_errors_and_no_such_note(wide):
 def test_exact_laws_are_found_exactly():
     for runs, _ in (additive_sweep(LAW, budgets=6), frontier_sweep(budgets=6)):
         fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
-        np.testing.assert_allclose(fit.loss(runs.n_params, runs.n_tokens), runs.loss, rtol=2e-5)
+        np.testing.assert_allclose(fit.loss(runs.n_params, runs.n_tokens), runs.loss, rtol=5e-5)
         assert fit.excluded == ()
 
 

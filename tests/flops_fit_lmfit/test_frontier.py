@@ -12,6 +12,8 @@ from flops_fit_lmfit import additive, frontier_law, holdout
 from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.frontier_law import FrontierObjective
 from flops_fit_lmfit.frontier_solve import COORDINATES
+from flops_fit_lmfit.outliers import find_outliers
+from flops_fit_lmfit.solve import fit_additive
 from known_laws import ADDITIVE, FRONTIER, SIX_ND, additive_sweep, frontier_sweep
 from published import PUBLISHED
 
@@ -71,8 +73,11 @@ def test_recovers_a_known_law():
     fit = FrontierFitter().fit(runs, SIX_ND)
     assert fit.converged
     assert fit.excluded == ()
-    for name, value in FRONTIER.items():
-        assert fit.values[name] == pytest.approx(value, rel=2e-4), name
+    for budget in (1e21, 1e22):  # priors pull a little where the additive law does not fit, noise or none
+        n, _, lowest = frontier_law.optimum(FRONTIER, SIX_ND, budget)
+        answer = fit.predict(budget)
+        assert answer.loss.value == pytest.approx(float(lowest), rel=1e-4)
+        assert answer.n_params.value == pytest.approx(float(n), rel=1e-4)
     free = FrontierFitter(priors=None, weight_power=0.0).fit(runs, SIX_ND)
     for name, value in FRONTIER.items():
         assert free.values[name] == pytest.approx(value, rel=1e-7), name
@@ -207,14 +212,15 @@ def test_extrapolates_as_published(name, published):
     runs = PUBLISHED[name]()
     fitter = FrontierFitter()
     (held,) = holdout.rolling(runs, lambda below: (fitter.law_of(below, SIX_ND),), min_runs=35)
-    assert holdout.summary(held)["loss_error"] <= 1.03 * published
+    assert holdout.summary(held)["loss_error"] <= published
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_lmfit_from_elsewhere_finds_nothing_lower(name):
     """The objective as a sum of squares, minimised by lmfit from random starts: an independent optimizer."""
     runs = PUBLISHED[name]()
-    found = FrontierFitter().solve(runs, SIX_ND)
+    start = fit_additive(runs.n_params, runs.n_tokens, runs.loss, delta="adaptive").params
+    found = FrontierFitter().solve(runs, SIX_ND, start, find_outliers(runs, SIX_ND).sigma)
     objective, delta = found.objective, found.objective.delta
 
     def squares(params):
