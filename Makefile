@@ -41,6 +41,7 @@ docs: $(INSTALLED)
 	$(RUN)python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(INSTALLED)
+	$(RUN)python -m pip install --quiet -c requirements/dev.txt chinchilla  # a peer to measure against
 	for script in tests/benchmarks/bench_*.py; do echo "== $$script"; $(RUN)python $$script || exit 1; done
 
 clean:

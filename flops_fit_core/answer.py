@@ -6,10 +6,11 @@ In: a `Result`. Out: `Prediction`, `Table`, text. How a law is evaluated is in
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 
@@ -17,23 +18,28 @@ from flops_fit_core.data import Estimate, Fit, Prediction, Report, Result, Table
 from flops_fit_core.errors import FlopsFitError, InputError
 from flops_fit_core.text import si
 
-if TYPE_CHECKING:
-    from flops_fit_core.study import Study
 
+def predict_size(result: Result, fit: Fit, compute_budget: float) -> Prediction:
+    """Predict by the exact cost of the nearest real size, and name that size.
 
-def predict_size(fit: Fit, compute_budget: float, study: Study | None) -> Prediction:
-    """Predict, and name the nearest real size, whose exact cost then refines the prediction."""
-    prediction = fit.predict(compute_budget)
-    if study is None:  # loaded from disk: no model at hand, so nobody knows which sizes it takes
-        return prediction
-    from flops_fit_core.study import refined
-
-    count = study.nearest_size(prediction.n_params.value)
-    if count is None:
-        return prediction
-    prediction = attrs.evolve(fit, cost=refined(fit.cost, count)).predict(compute_budget)
+    A result without its model (loaded from disk) knows sizes and exact costs where they were stored alone.
+    """
+    study = result.study
+    if study is None:
+        prediction = fit.predict(compute_budget)
+        return attrs.evolve(prediction, size=dict(result.sizes).get(prediction.compute_budget))
+    prediction = study.exact(fit, [compute_budget]).predict(compute_budget)
     nearest = study.nearest_size(prediction.n_params.value)
     return attrs.evolve(prediction, size=None if nearest is None else nearest.size)
+
+
+def nearest_sizes(result: Result, budgets: Iterable[float]) -> tuple[tuple[float, Any], ...]:
+    """Each budget with the real size nearest to the first fit's optimum there; left out where there is none."""
+    found = []
+    for budget in budgets if result.fit is not None else ():
+        with contextlib.suppress(Exception):  # no optimum, or a size that the user's model or counter cannot take
+            found.append((float(budget), result.predict(budget).size))
+    return tuple(found)
 
 
 def chinchilla_table(result: Result, compute_budgets: Sequence[float]) -> Table:

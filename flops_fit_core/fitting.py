@@ -12,6 +12,7 @@ import attrs
 import numpy as np
 
 from flops_fit_core.data import CostModel, Diagnostic, Fit, Runs
+from flops_fit_core.data.runs import NON_EMBEDDING
 from flops_fit_core.errors import FitError, FlopsFitError, PluginError, nearest
 from flops_fit_core.stages import Fitter
 
@@ -28,7 +29,7 @@ def fit_one(fitter: Fitter, runs: Runs, cost: CostModel) -> Fit:
         raise PluginError(
             f"fitter {_name(fitter)} returned a {type(fit).__name__} from fit(): it must return a flops_fit.Fit"
         )
-    fit = attrs.evolve(fit, notes=(*fit.notes, *_off_six_nd(runs, cost)))
+    fit = attrs.evolve(fit, notes=(*fit.notes, *_six_nd_of_what(runs, fit.cost), *_off_six_nd(runs, fit.cost)))
     # a fitter may hand out a copy of itself that knows more (lmfit's result); one that wraps another is its own law
     return fit if type(fit.law) is type(fitter) else attrs.evolve(fit, law=fitter)
 
@@ -70,6 +71,16 @@ def cost_named(choice: str | CostModel, runs: Runs) -> CostModel:
     raise FitError(
         f"flop_counter={choice!r} names no cost model.{nearest(str(choice), ('6nd', 'measured'))} "
         "Give '6nd', 'measured' (the runs' own FLOPs), or a CostModel"
+    )
+
+
+def _six_nd_of_what(runs: Runs, cost: CostModel) -> tuple[str, ...]:
+    """What N and C are in a fit by 6ND to runs whose N is without look-up tables."""
+    if cost.name != "6nd" or NON_EMBEDDING not in runs.notes:
+        return ()
+    return (
+        "N is without look-up tables, and C is 6·N·D of that N: in the fit, in its predictions and in every budget that you "
+        'ask for. The whole model costs more: flop_counter="measured" keeps the runs\' own C',
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import attrs
 
-from flops_fit_core.answer import own_table, trained_for
+from flops_fit_core.answer import nearest_sizes, own_table, trained_for
 from flops_fit_core.cells import at_the_end, best_of_cells
 from flops_fit_core.data import Diagnostic, Fit, Plan, Result, RunRecord, Runs
 from flops_fit_core.diagnostics import diagnose
@@ -108,18 +108,22 @@ def _finish(study: Study, workspace: Workspace, manifest: Manifest, fire: Any) -
     best = best_of_cells(runs) if any(record.run.hparams for record in records) else runs
     cost = cost_of(runs)
     fits, failures = fit_all(study.fitters, best, cost)
+    fits = tuple(study.exact(fit, _printed(manifest.plan)) for fit in fits)
     said = (
         [Diagnostic(kind="recipe", message=text) for text in at_the_end(best, study.hparams)] if study.hparams else []
     )
-    result = _result(manifest, workspace.root, records, fits, [*failures, *said])
-    result = attrs.evolve(result, cost=cost, study=study)
-    write_json(
-        workspace.root / "fit.json",
-        {"schema": SCHEMA, "fits": to_plain(list(fits)), "said": to_plain([*failures, *said])},
-    )
+    result = attrs.evolve(_result(manifest, workspace.root, records, fits, [*failures, *said]), study=study)
+    result = attrs.evolve(result, sizes=nearest_sizes(result, _printed(manifest.plan)))
+    saved = {"fits": to_plain(list(fits)), "sizes": to_plain(result.sizes), "said": to_plain([*failures, *said])}
+    write_json(workspace.root / "fit.json", {"schema": SCHEMA, **saved})
     fire("flops_fit_sweep_end", result=result)
     said = [*result.diagnostics, *_show(result)]
     return attrs.evolve(result, diagnostics=tuple(said), study=None)
+
+
+def _printed(plan: Plan) -> list[float]:
+    """The budgets that are printed unasked: the study's own, ten and a hundred times the largest."""
+    return [*plan.budgets, *(times * max(plan.budgets) for times in (10, 100) if plan.budgets)]
 
 
 def _show(result: Result) -> list[Diagnostic]:
@@ -188,4 +192,6 @@ def load(output_dir: Path) -> Result:
             f"{left} of {len(manifest.plan)} runs have no record yet, and the fits may predate others: repeat the call"
         )
         said.append(Diagnostic(kind="fit", message=text))
-    return _result(manifest, output_dir, records, from_plain(saved["fits"], list[Fit]), said)
+    result = _result(manifest, output_dir, records, from_plain(saved["fits"], list[Fit]), said)
+    sizes = from_plain(saved.get("sizes", []), tuple[tuple[float, Any], ...])  # absent in older folders
+    return attrs.evolve(result, sizes=sizes)

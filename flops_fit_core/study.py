@@ -1,23 +1,27 @@
 """One study with all its stages at hand: what plans, trains, counts and remembers.
 
-In: a prepared workload and stage objects. Out: plans with run ids, the manifest, and the nearest
-real size to any N.
+In: a prepared workload and stage objects. Out: plans with run ids, the manifest, the nearest
+real size to any N, and fits that know its exact cost.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Mapping
 from itertools import product
 from typing import Any
 
 import attrs
 
-from flops_fit_core.data import CostModel, FlopCount, Plan, PlanRequest, Run, Runs, Workload
+from flops_fit_core.data import CostModel, Fit, FlopCount, Plan, PlanRequest, Run, Runs, Workload
 from flops_fit_core.identity import Identifier, identify_workload, settings_of
 from flops_fit_core.manifest import Manifest
 from flops_fit_core.registry import Registry
 from flops_fit_core.sizes import SizeSearch
 from flops_fit_core.stages import Executor, Fitter, FlopCounter, Planner, Reporter, Trainer
+
+_ROUNDS = 5
+"""A size that is counted moves the optimum a little: after this many rounds it has long come to rest."""
 
 
 @attrs.define(kw_only=True, eq=False)
@@ -111,9 +115,28 @@ class Study:
         size = self._search.nearest(n_params)
         return None if size is None else self.counter.count(self.workload, size)
 
+    def exact(self, fit: Fit, budgets: Iterable[float]) -> Fit:
+        """The fit with the real size nearest to its optimum at each budget counted exactly, where C is measured.
+
+        Its cost is a power law between the sizes that were trained; a budget at which it has no optimum, or whose
+        size cannot be counted, is left at that.
+        """
+        if fit.cost.name != "measured":
+            return fit
+        cost, bare = fit.cost, attrs.evolve(fit, draws={})
+        for _ in range(_ROUNDS):
+            before = cost
+            for budget in budgets:
+                with contextlib.suppress(Exception):  # whatever the user's model and counter raise
+                    optimum = attrs.evolve(bare, cost=cost).predict(budget)
+                    cost = refined(cost, self.nearest_size(optimum.n_params.value))
+            if cost == before:
+                break
+        return attrs.evolve(fit, cost=cost)
+
 
 def refined(cost: CostModel, count: FlopCount | None) -> CostModel:
     """A measured cost model that also knows one more exact size."""
-    if count is None or cost.name != "measured":
+    if count is None or cost.name != "measured" or count.n_params in cost.n_params:
         return cost
     return CostModel.measured([*cost.n_params, count.n_params], [*cost.flops_per_token, count.flops_per_token])

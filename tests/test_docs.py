@@ -9,6 +9,7 @@ import fnmatch
 import inspect
 import math
 import re
+import subprocess
 import sys
 import types
 from pathlib import Path
@@ -90,6 +91,21 @@ def run_blocks(page):
 @pytest.mark.parametrize("page", PAGES)
 def test_every_block_runs(page, user):
     run_blocks(page)
+
+
+def test_what_the_plugin_guide_makes_passes_the_contract_as_printed(tmp_path):
+    """The guide's fitter and the test class that it shows for it, with nothing added, under pytest."""
+    text = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
+    blocks = [block["code"] for block in BLOCK.finditer(text)]
+    study, fitter = blocks[:2]
+    (contract,) = [code for code in blocks if "Contract)" in code]
+    page = tmp_path / "test_page.py"
+    page.write_text("\n".join([study, fitter, contract]))
+    options = ["-q", "-W", "error", "-p", "no:cacheprovider", "--rootdir", tmp_path]
+    command = [sys.executable, "-m", "pytest", *options, page]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) > 10
 
 
 def test_the_tutorial_shows_the_plan_that_its_code_makes(user):

@@ -188,13 +188,15 @@ class Fit:
     def members(self) -> dict[str, Fit]:
         """The fits that this one averages, by fitter; empty for most fits.
 
-        Draws of this fit that bear the names of a member's parameters are that member's own.
+        They count C as this fit does. Draws of this fit that bear the names of a member's parameters are that
+        member's own.
         """
-        fits = {name: Fit.from_dict(plain) for name, plain in self.details.get("members", {}).items()}
-        return {
-            name: attrs.evolve(fit, draws=self.draws) if set(self.draws) <= set(fit.params) else fit
-            for name, fit in fits.items()
-        }
+        members = {}
+        for name, plain in self.details.get("members", {}).items():
+            fit = Fit.from_dict(plain)
+            draws = self.draws if set(self.draws) <= set(fit.params) else fit.draws
+            members[name] = attrs.evolve(fit, cost=self.cost, draws=draws)
+        return members
 
     def _law(self) -> Fitter:
         if self.law is not None:

@@ -95,7 +95,9 @@ class Result:
         runs: the same as a table.
         fits: the fits that could be made, in the order of the fitters.
         diagnostics: what to doubt.
-        cost: C as a function of N and D, as measured.
+        cost: C as a function of N and D, as measured at the sizes that were trained; a fit's own cost also knows
+            real sizes near its optima.
+        sizes: budgets, the real size nearest to the optimum at each: what is left of the model in a loaded result.
         data_unit: what D counts.
         output_dir: where it is stored.
         plugins: names and versions of the plugins that made it.
@@ -110,6 +112,7 @@ class Result:
     fits: tuple[Fit, ...] = ()
     diagnostics: tuple[Diagnostic, ...] = ()
     cost: CostModel = attrs.field(factory=CostModel, repr=False)
+    sizes: tuple[tuple[float, Any], ...] = attrs.field(default=(), repr=False)
     data_unit: str = "tokens"
     output_dir: Path | None = None
     plugins: Mapping[str, str] = attrs.field(factory=dict, repr=False)
@@ -124,8 +127,9 @@ class Result:
     def predict(self, compute_budget: float) -> Prediction:
         """Compute-optimal N, D, loss and real size for a budget in FLOPs.
 
-        Where the model is at hand, the nearest real size is counted exactly and the cost model
-        refined with it.
+        The nearest real size is counted exactly. A loaded result, which has no model at hand, knows this size and its
+        cost at the study's own budgets and at ten and a hundred times the largest of them, so that it answers there
+        as the first time; elsewhere it takes C as a power law between the sizes that were counted, and names no size.
 
         Raises:
             FitError: there is no fit; the message says why.
@@ -136,7 +140,7 @@ class Result:
         if self.fit is None:
             why = "; ".join(d.message for d in self.diagnostics if d.kind in ("fit", "failed", "diverged"))
             raise FitError(f"nothing was fitted, so nothing can be predicted: {why or 'no run is finished yet'}")
-        return predict_size(self.fit, compute_budget, self.study)
+        return predict_size(self, self.fit, compute_budget)
 
     def chinchilla_table(self, compute_budgets: Sequence[float] | None = None) -> Table:
         """The compute-optimal C, N, D, D/N, loss and size, at the study's own budgets or at those given.
@@ -163,7 +167,10 @@ class Result:
         """
         from flops_fit_core.compare import compare
 
-        return compare([each for fit in self.fits for each in (fit, *fit.members.values())], compute_budgets)
+        fits: Sequence[Fit] = self.fits
+        if self.study is not None and compute_budgets is not None:
+            fits = [self.study.exact(fit, compute_budgets) for fit in fits]
+        return compare([each for fit in fits for each in (fit, *fit.members.values())], compute_budgets)
 
     def report(self, out_dir: str | Path | None = None, reporter: Any = None) -> Report:
         """Let a reporter (a name or an object; the study's own by default) write its files.

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.errors import InputError
+from flops_fit_core.text import si
 
 if TYPE_CHECKING:
     from flops_fit_core.data.plan import Run
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 
 STATUSES = ("done", "diverged", "failed")
+
+NON_EMBEDDING = "N counts non-embedding parameters"
+"""The note of a table whose N is without look-up tables."""
 
 
 @attrs.frozen(kw_only=True)
@@ -90,6 +94,10 @@ def _notes(values: Sequence[str]) -> tuple[str, ...]:
     return tuple(values)
 
 
+def _range(values: Floats) -> str:
+    return f"{si(float(values.min()))} to {si(float(values.max()))}"
+
+
 def _same(a: Any, b: Any) -> bool:
     if a is None or b is None:
         return a is b
@@ -99,7 +107,7 @@ def _same(a: Any, b: Any) -> bool:
 _FLOATS = attrs.cmp_using(eq=_same)
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, repr=False)
 class Runs:
     """A table of runs by columns, all of one length; a missing number is NaN, a missing column ``None``.
 
@@ -136,7 +144,7 @@ class Runs:
     schedule: tuple[str, ...] | None = attrs.field(default=None, converter=_labels)
     label: tuple[str, ...] | None = attrs.field(default=None, converter=_labels)
     flags: tuple[tuple[str, ...], ...] | None = attrs.field(default=None, converter=_labels)
-    curves: tuple[tuple[CurvePoint, ...], ...] | None = attrs.field(default=None, converter=_labels, repr=False)
+    curves: tuple[tuple[CurvePoint, ...], ...] | None = attrs.field(default=None, converter=_labels)
     notes: tuple[str, ...] = attrs.field(default=(), converter=_notes)
 
     def __attrs_post_init__(self) -> None:
@@ -201,7 +209,7 @@ class Runs:
         if other is None or not np.all(other[usable] > 0):
             lacking = "no run" if other is None else f"not all of the {int(usable.sum())} usable runs"
             raise InputError(f"{lacking} gives n_params_non_embedding: a fit in non-embedding parameters needs it")
-        return Runs(**{**self.columns(), "n_params": other}, notes=(*self.notes, "N counts non-embedding parameters"))
+        return Runs(**{**self.columns(), "n_params": other}, notes=(*self.notes, NON_EMBEDDING))
 
     def columns(self) -> dict[str, Any]:
         """The columns that are there, by name."""
@@ -210,6 +218,17 @@ class Runs:
 
     def __len__(self) -> int:
         return len(self.loss)
+
+    def __repr__(self) -> str:
+        """How many runs, from where to where, and which columns; the arrays are in the columns."""
+        usable = self.usable()
+        parts = [f"{len(self)} runs" if usable.all() else f"{len(self)} runs, {int(usable.sum())} of them usable"]
+        if self.budget is not None and (budgets := np.unique(self.budget[usable & np.isfinite(self.budget)])).size:
+            parts.append(f"{len(budgets)} budgets {_range(budgets)}")
+        if usable.any():
+            columns = {"N": self.n_params, "D": self.n_tokens, "loss": self.loss}
+            parts += [f"{name} {_range(column[usable])}" for name, column in columns.items()]
+        return f"Runs({'; '.join(parts)}; columns {', '.join(self.columns())})"
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         columns = self.columns()

@@ -95,7 +95,7 @@ def known_records(
             n = Family(width).num_params()
             d = round(budget / (6 * n))
             run = Run(budget=budget, size=width, n_params=n, n_tokens=d, flops=6.0 * n * d, study="known")
-            drawn = float(loss(np.array(n), np.array(d))) * float(np.exp(noise * rng.standard_normal()))
+            drawn = float(loss(np.array(float(n)), np.array(float(d)))) * float(np.exp(noise * rng.standard_normal()))
             point = CurvePoint(n_tokens=d, loss=drawn, eval_loss=drawn)
             records.append(
                 RunRecord(run=run, loss=drawn, n_tokens=d, flops=run.flops, flops_spent=run.flops, curve=(point,))

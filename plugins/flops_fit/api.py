@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flops_fit_core.data import CostModel, Plan, Result, Runs, Workload
+from flops_fit_core.data import CostModel, Fit, Plan, Report, Result, Runs, Workload
 from flops_fit_core.errors import FitError, InputError, InputTypeError, nearest
 from flops_fit_core.names import OwnName
 
@@ -224,6 +224,45 @@ def fit(runs: Runs, fitter: Any = OWN["fitter"], flop_counter: str | CostModel =
     for failure in failures:
         warnings.warn(failure.message, UserWarning, stacklevel=2)
     return list(fits)
+
+
+def report(
+    runs: Runs,
+    fits: Fit | Sequence[Fit],
+    out_dir: str | Path,
+    *,
+    reporter: Any = OWN["reporter"],
+    name: str = "runs",
+    data_unit: str = "tokens",
+) -> Report:
+    """Draw runs that were fitted by `fit`: the figures that a study has.
+
+    Args:
+        runs: the table of runs.
+        fits: a fit of them, or several, whose first gives the answer.
+        out_dir: where the reporter writes.
+        reporter: a name or object.
+        name: of the runs, for titles.
+        data_unit: what D counts.
+
+    Returns:
+        A `Report`: its figures by name, and the files that were written.
+    """
+    from flops_fit_core.answer import report
+
+    several: list[Any] = list(fits) if isinstance(fits, list | tuple) else [fits]
+    if not (isinstance(runs, Runs) and several and all(isinstance(each, Fit) for each in several)):
+        raise InputTypeError("report takes runs and what fit() made of them: report(runs, fit(runs), 'figures')")
+    result = Result(
+        workload=name,
+        plan=Plan(runs=()),
+        records=(),
+        runs=runs,
+        fits=tuple(several),
+        cost=several[0].cost,
+        data_unit=data_unit,
+    )
+    return report(result, Path(out_dir), reporter)
 
 
 def load(output_dir: str | Path) -> Result:

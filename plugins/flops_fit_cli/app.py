@@ -5,7 +5,7 @@ In: what typer read. Out: see `flops_fit_cli`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -152,24 +152,28 @@ def fit(
     flop_counter: Annotated[
         str, typer.Option(help="What C costs: 6nd, or measured (the file's own FLOPs).", metavar="NAME")
     ] = "6nd",
+    out_dir: Annotated[Path | None, typer.Option(help="Draw the runs and the fits into this folder.")] = None,
     settings: Set = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Fit runs from a file; needs no torch.
 
-    flops-fit fit runs.csv --target 1e23 1e24
+    flops-fit fit runs.csv --target 1e23 1e24 --out-dir figures
     """
     chosen = Settings(settings, ("fitter",))
     table = flops_fit.read_runs(runs, _columns(columns))
     fits = flops_fit.fit(table, [chosen.make("fitter", name) for name in fitter], flop_counter)
     predictions = [fits[0].predict(budget) for budget in target]
+    files = [] if out_dir is None else flops_fit.report(table, fits, out_dir, name=runs.stem).files
     if as_json:
         predicted = [to_plain(prediction) for prediction in predictions]
-        print_json({"fits": [fit_json(each) for each in fits], "predictions": predicted})
+        fitted = [fit_json(each) for each in fits]
+        print_json({"fits": fitted, "predictions": predicted, "files": [str(file) for file in files]})
         return
     typer.echo("\n\n".join(str(each) for each in fits))
     if predictions:
         typer.echo(f"\nby fitter {fits[0].fitter!r}:\n\n{predictions_shown(fits[0], predictions)}")
+    _say(files)
 
 
 @app.command(cls=Command)
@@ -221,9 +225,13 @@ def _answer(result: flops_fit.Result, targets: list[float], files: list[Path], a
         typer.echo(str(result))
         if targets and result.fit:
             typer.echo(f"\n{result.chinchilla_table(budgets)}")
-        typer.echo("".join(f"wrote {file}\n" for file in files), nl=False)
+        _say(files)
     if result.fit is None:
         raise typer.Exit(NO_ANSWER)
+
+
+def _say(files: Iterable[Path]) -> None:
+    typer.echo("".join(f"wrote {file}\n" for file in files), nl=False)
 
 
 def _sizes(words: list[str]) -> list[Any] | None:

@@ -6,6 +6,7 @@ slower than the free ones by the cost of lmfit (some milliseconds a refit).
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flops_fit_lmfit import bootstrap
+from flops_fit_lmfit.additive import NAMES
 from flops_fit_lmfit.objective import Objective
 from flops_fit_lmfit.polish import chain, polish, theta_of
 from flops_fit_lmfit.solve import AdditiveFit
@@ -23,6 +25,8 @@ Floats = NDArray[np.float64]
 
 OPEN = 1e-7
 """Ratio of the least to the largest singular value of the free parameters' derivatives below which they are not told."""
+ROUNDING = 1e-12
+"""Difference between draws, relative or absolute, that is nothing but rounding."""
 
 
 def fit(free: AdditiveFit, params: lmfit.Parameters) -> tuple[AdditiveFit, Any]:
@@ -50,9 +54,11 @@ def fit(free: AdditiveFit, params: lmfit.Parameters) -> tuple[AdditiveFit, Any]:
 def unidentified(found: AdditiveFit, result: Any) -> tuple[tuple[str, ...], bool]:
     """What the runs cannot say of the parameters that are free, and whether they say all.
 
-    A parameter at a bound of the user's own is named.
+    The parameters that the user fixed, and those at a bound of the user's own, are named.
     """
-    notes = [f"{par.name} is at its bound {par.value:g}" for par in result.params.values() if par.vary and _bound(par)]
+    fixed = [f"{par.name} = {par.value:g}" for par in result.params.values() if _fixed(par)]
+    notes = [f"fixed by params, so without an interval: {', '.join(fixed)}"] if fixed else []
+    notes += [f"{par.name} is at its bound {par.value:g}" for par in result.params.values() if par.vary and _bound(par)]
     columns = found.problem.jacobian(found.theta) @ chain(found.problem, result.params)
     size = np.maximum(np.linalg.norm(columns, axis=0), 1e-300)
     singular = np.linalg.svd(columns / size, compute_uv=False)
@@ -60,6 +66,10 @@ def unidentified(found: AdditiveFit, result: Any) -> tuple[tuple[str, ...], bool
         return tuple(notes), True
     names = ", ".join(par.name for par in result.params.values() if par.vary)
     return (*notes, f"these runs do not tell the free parameters ({names}) apart"), False
+
+
+def _fixed(par: lmfit.Parameter) -> bool:
+    return par.name in NAMES and not par.vary and not par.expr
 
 
 def _bound(par: lmfit.Parameter) -> bool:
@@ -77,6 +87,15 @@ def refit(found: AdditiveFit, params: lmfit.Parameters, *, draws: int, seed: int
                 found.problem.theta(drawn.params(theta_of(drawn, polish(drawn, [drawn.theta(named)], params))))
             )
     return np.array(theta)
+
+
+def moving(draws: Mapping[str, Floats]) -> dict[str, Floats]:
+    """The draws that differ: none of what the user fixed, nor of what is at a bound in every resample."""
+    return {
+        name: values
+        for name, values in draws.items()
+        if not np.allclose(values, values[0], rtol=ROUNDING, atol=ROUNDING)
+    }
 
 
 def _repeat(problem: Objective, count: NDArray[np.intp]) -> Objective:

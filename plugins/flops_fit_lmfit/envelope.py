@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from flops_fit_core.data import CostModel, Excluded, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.text import si
-from flops_fit_lmfit import holdout, trend
+from flops_fit_lmfit import holdout, options, trend
 from flops_fit_lmfit.budget_cost import cost_of_budgets
 from flops_fit_lmfit.holdout import Held, Law
 from flops_fit_lmfit.trend import Laws
@@ -59,15 +59,15 @@ class EnvelopeFitter:
         mix_schedules: fit runs of different learning-rate schedules together.
     """
 
-    points: int = attrs.field(default=50, validator=attrs.validators.ge(3))
-    use_curves: bool = True
-    hold_out: bool = True
-    bootstrap: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
-    confidence: float = attrs.field(default=0.90, validator=[attrs.validators.gt(0), attrs.validators.lt(1)])
-    seed: int = 0
-    min_flops: float | None = None
-    exclude_undercooled: bool = False
-    mix_schedules: bool = False
+    points: int = attrs.field(default=50, validator=options.count(3))
+    use_curves: bool = attrs.field(default=True, validator=options.switch)
+    hold_out: bool = attrs.field(default=True, validator=options.switch)
+    bootstrap: int = attrs.field(default=1000, validator=options.resamples)
+    confidence: float = attrs.field(default=0.90, validator=options.share)
+    seed: int = attrs.field(default=0, validator=options.count())
+    min_flops: float | None = attrs.field(default=None, validator=options.number(above=0, instead=(None,)))
+    exclude_undercooled: bool = attrs.field(default=False, validator=options.switch)
+    mix_schedules: bool = attrs.field(default=False, validator=options.switch)
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
         """Find the envelope and fit the power laws through it.

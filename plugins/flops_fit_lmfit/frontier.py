@@ -7,7 +7,7 @@ interval: a fit with priors is never bootstrapped alone.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import InputError, nearest
-from flops_fit_lmfit import additive, frontier_law, holdout, identify
+from flops_fit_lmfit import additive, frontier_law, holdout, identify, options
 from flops_fit_lmfit.frontier_solve import COORDINATES, PRIOR_STRENGTH, PRIORS, Solution, scatter, solve
 from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.solve import fit_additive
@@ -30,12 +30,33 @@ NO_INTERVAL = (
 )
 
 
-def _known_priors(_: Any, __: Any, priors: Mapping[str, tuple[float, float]] | None) -> None:
-    for name, (mean, sd) in (priors or {}).items():
+def _known_priors(_: Any, __: Any, priors: Any) -> None:
+    if not isinstance(priors, Mapping | None):
+        raise InputError(
+            f"priors is {priors!r}: give a dict of (mean, standard deviation), such as {{'a': (0.5, 0.1)}}, or None"
+        )
+    for name, prior in (priors or {}).items():
         if name not in COORDINATES:
-            raise InputError(f"no prior on {name!r}: known are {', '.join(COORDINATES)}.{nearest(name, COORDINATES)}")
-        if not (np.isfinite(mean) and np.isfinite(sd) and sd > 0):
-            raise InputError(f"prior {name!r} is ({mean}, {sd}): it needs a finite mean and a standard deviation > 0")
+            raise InputError(
+                f"no prior on {name!r}: known are {', '.join(COORDINATES)}.{nearest(str(name), COORDINATES)}"
+            )
+        if not _is_prior(prior):
+            raise InputError(
+                f"prior {name!r} is {prior!r}: give a finite mean and a standard deviation above 0, such as (0.5, 0.1)"
+            )
+
+
+def _is_prior(prior: Any) -> bool:
+    two = isinstance(prior, Sequence | np.ndarray) and len(prior) == 2
+    return two and all(map(options.is_number, prior)) and prior[1] > 0
+
+
+def _noise(about_additive: Floats, about_frontier: float) -> float | None:
+    """What delta and priors are measured by: the mean of both laws' scatter, or of the one that is known."""
+    known = [about_frontier] if math.isfinite(about_frontier) else []
+    if np.isfinite(about_additive).all():  # a term that ran away predicts nothing
+        known.append(scatter(about_additive, len(additive.NAMES)))
+    return math.exp(np.mean(np.log(known))) if known else None
 
 
 def unseen_optimum(law: holdout.Law, runs: Runs, cost: CostModel) -> tuple[str, ...]:
@@ -89,13 +110,13 @@ class FrontierFitter:
     priors: Mapping[str, tuple[float, float]] | None = attrs.field(
         factory=lambda: dict(PRIORS), validator=_known_priors
     )
-    prior_strength: float = attrs.field(default=PRIOR_STRENGTH, validator=attrs.validators.ge(0))
-    weight_power: float = 1.0
-    outliers: str = attrs.field(default="exclude", validator=attrs.validators.in_(("exclude", "flag")))
-    hold_out: bool = True
-    min_flops: float | None = None
-    exclude_undercooled: bool = False
-    mix_schedules: bool = False
+    prior_strength: float = attrs.field(default=PRIOR_STRENGTH, validator=options.number(least=0))
+    weight_power: float = attrs.field(default=1.0, validator=options.number())
+    outliers: str = attrs.field(default="exclude", validator=options.one_of("exclude", "flag"))
+    hold_out: bool = attrs.field(default=True, validator=options.switch)
+    min_flops: float | None = attrs.field(default=None, validator=options.number(above=0, instead=(None,)))
+    exclude_undercooled: bool = attrs.field(default=False, validator=options.switch)
+    mix_schedules: bool = attrs.field(default=False, validator=options.switch)
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
         """Fit the law to the usable runs.
@@ -162,7 +183,6 @@ class FrontierFitter:
             sigma: scatter about the frontier law, as `find_outliers` sees it; NaN where it is unknown.
         """
         n, d, loss = runs.n_params, runs.n_tokens, runs.loss
-        about = scatter(np.log(additive.loss(start, n, d) / loss), len(additive.NAMES))
         return solve(
             n,
             cost.flops(n, d),
@@ -172,7 +192,7 @@ class FrontierFitter:
             prior_strength=self.prior_strength,
             weight_power=self.weight_power,
             stderr=None if runs.loss_stderr is None else runs.loss_stderr / loss,
-            sigma=math.sqrt(about * sigma) if math.isfinite(sigma) else about,
+            sigma=_noise(np.log(additive.loss(start, n, d) / loss), sigma),
         )
 
     def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:

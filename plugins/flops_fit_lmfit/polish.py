@@ -87,12 +87,17 @@ def theta_of(problem: Objective, result: Any) -> Floats:
     return np.asarray(_theta(problem, result.params)[0])
 
 
-def check_params(params: lmfit.Parameters) -> None:
-    """Refuse parameters that the law does not have.
+def check_params(params: Any) -> None:
+    """Refuse what is not lmfit's ``Parameters``, or holds parameters that the law does not have.
 
     Raises:
-        InputError: an unknown name that no tie uses, or nothing left to fit.
+        InputError: another kind of object, an unknown name that no tie uses, or nothing left to fit.
     """
+    if not isinstance(params, lmfit.Parameters):
+        raise InputError(
+            f"params is {params!r}: give lmfit.Parameters, such as params = lmfit.Parameters(); "
+            'params.add("E", value=1.8, vary=False)'
+        )
     used = " ".join(par.expr for par in params.values() if par.expr)
     for name in params:
         if name not in NAMES and name not in used:

@@ -16,17 +16,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.data import CostModel, Estimate, Excluded, Fit, Runs
 from flops_fit_core.errors import InputError
-from flops_fit_lmfit import additive, bootstrap, constrained, holdout, identify, polish, profile
+from flops_fit_lmfit import additive, bootstrap, constrained, holdout, identify, options, polish, profile
 from flops_fit_lmfit.objective import OBJECTIVES
 from flops_fit_lmfit.outliers import find_outliers
-from flops_fit_lmfit.solve import AdditiveFit, first_delta, fit_additive, noise_scale, solve_from
+from flops_fit_lmfit.solve import AdditiveFit, fit_additive, noise_scale, solve_from
 from flops_fit_lmfit.usable import require_additive, require_points, usable_runs
 
 Floats = NDArray[np.float64]
 
-
-def _known_delta(_: Any, __: Any, delta: float | str) -> None:
-    first_delta(delta)
+MIDDLE = (0.1587, 0.8413)
+"""Ends of the middle 68 % of the draws: one standard deviation on either side, were they normal."""
+HEAVY = 3.0
+"""The most half-widths of the middle 68 % that a standard deviation may be and still describe the draws."""
 
 
 def _known_params(_: Any, __: Any, params: lmfit.Parameters | None) -> None:
@@ -45,6 +46,8 @@ class SurfaceFitter:
 
     The intervals are the case bootstrap's. In simulation (``docs/coverage.md``) nominal 90 % hold 90 to 92 % with
     adaptive Huber and outliers excluded, and 95 to 97 %, wider than they need be, with delta 1e-3 on 35 runs.
+    A standard deviation of the draws is given only where it describes them: A and B, the terms at N = 1 and at D = 1,
+    can be so heavy-tailed that a few draws make it up.
 
     Attributes:
         objective: ``log_huber`` (Hoffmann's), ``log_mse``, ``lin_huber`` or ``lin_mse``; a sum over runs.
@@ -63,23 +66,23 @@ class SurfaceFitter:
         lmfit_result: on ``Fit.law``: lmfit's own ``MinimizerResult`` of that fit.
     """
 
-    objective: str = attrs.field(default="log_huber", validator=attrs.validators.in_(OBJECTIVES))
-    delta: float | str = attrs.field(default=1e-3, validator=_known_delta)
-    outliers: str = attrs.field(default="flag", validator=attrs.validators.in_(("flag", "exclude", "keep")))
-    bootstrap: int = attrs.field(default=1000, validator=attrs.validators.ge(0))
-    confidence: float = attrs.field(default=0.90, validator=[attrs.validators.gt(0), attrs.validators.lt(1)])
-    seed: int = 0
+    objective: str = attrs.field(default="log_huber", validator=options.one_of(*OBJECTIVES))
+    delta: float | str = attrs.field(default=1e-3, validator=options.number(above=0, instead=("adaptive",)))
+    outliers: str = attrs.field(default="flag", validator=options.one_of("flag", "exclude", "keep"))
+    bootstrap: int = attrs.field(default=1000, validator=options.resamples)
+    confidence: float = attrs.field(default=0.90, validator=options.share)
+    seed: int = attrs.field(default=0, validator=options.count())
     params: lmfit.Parameters | None = attrs.field(default=None, validator=_known_params)
-    hold_out: bool = True
-    min_flops: float | None = None
-    exclude_undercooled: bool = False
-    mix_schedules: bool = False
+    hold_out: bool = attrs.field(default=True, validator=options.switch)
+    min_flops: float | None = attrs.field(default=None, validator=options.number(above=0, instead=(None,)))
+    exclude_undercooled: bool = attrs.field(default=False, validator=options.switch)
+    mix_schedules: bool = attrs.field(default=False, validator=options.switch)
     lmfit_result: Any = attrs.field(default=None, init=False, eq=False, repr=False)
 
     def settings(self) -> Mapping[str, Any]:
         """What identifies the fitter: its options."""
-        options = {f.name: getattr(self, f.name) for f in attrs.fields(type(self)) if f.init}
-        return options | {"params": None if self.params is None else self.params.dumps()}
+        given = {f.name: getattr(self, f.name) for f in attrs.fields(type(self)) if f.init}
+        return given | {"params": None if self.params is None else self.params.dumps()}
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
         """Fit the law to the usable runs.
@@ -234,15 +237,22 @@ class SurfaceFitter:
         values = {name: float(value) for name, value in found.problem.params(found.theta).items()}
         values |= {name: float(value) for name, value in additive.exponents(values).items()}
         drawn = {**draws, **additive.exponents(draws)} if draws else {}
+        if self.params is not None:
+            drawn = constrained.moving(drawn)
         return {name: _estimate(value, drawn.get(name), self.confidence) for name, value in values.items()}
 
 
 def _estimate(value: float, draws: Floats | None, confidence: float) -> Estimate:
-    """A value with its percentile interval over the draws."""
+    """A value with its percentile interval over the draws, and their standard deviation.
+
+    The standard deviation is left out where it is more than three times half the width of the middle 68 % of the draws,
+    which it equals where they are normal: a few in the tail make it up.
+    """
     if draws is None:
         return Estimate(value=value)
     tail = (1.0 - confidence) / 2.0
     with np.errstate(over="ignore", invalid="ignore"):  # A and B are heavy-tailed: a draw may overflow
-        low, high = np.quantile(draws, [tail, 1.0 - tail])
+        low, high, *middle = np.quantile(draws, [tail, 1.0 - tail, *MIDDLE])
         stderr = float(np.std(draws, ddof=1))
-    return Estimate(value=value, low=float(low), high=float(high), stderr=stderr if np.isfinite(stderr) else None)
+        told = np.isfinite(stderr) and stderr <= HEAVY * (middle[1] - middle[0]) / 2.0
+    return Estimate(value=value, low=float(low), high=float(high), stderr=stderr if told else None)

@@ -1,4 +1,4 @@
-"""What there is to draw, as numbers: the runs by budget, a curve and a minimum for every budget.
+"""What there is to draw, as numbers: the runs by budget, a curve and an optimum for every budget.
 
 In: a `Result`. Out: a `Sweep` of arrays and `Curve` values; nothing here knows how they will look.
 """
@@ -22,14 +22,22 @@ Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
 
+REACH = 4.0
+"""A curve goes on to its optimum where that is no more than so many times beyond the sizes that were trained."""
+
+FEWEST = 3
+"""Different sizes of a budget below which a law's slice is not drawn: scattered runs are no IsoFLOP curves."""
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Curve:
-    """Loss against N at one budget, and its minimum.
+    """Loss against N at one budget, and its optimum.
 
     Attributes:
         budget: C, FLOPs.
         n_params, loss: the line, shape (k,); empty where the budget has none.
-        n_opt, d_opt, loss_opt: its minimum, or ``None``.
+        n_opt, d_opt, loss_opt: a parabola's minimum, or the optimum that the fit answers with; ``None`` without one.
+            An average of fits averages N_opt too, so that its optimum is the lowest point of its curve only nearly.
         used: whether the minimum went into the fit.
     """
 
@@ -40,6 +48,11 @@ class Curve:
     d_opt: float | None = None
     loss_opt: float | None = None
     used: bool = True
+
+    @property
+    def holds_optimum(self) -> bool:
+        """Whether the optimum lies on the line, and not far beyond its end."""
+        return self.n_opt is not None and len(self.n_params) > 0 and self.n_params[0] <= self.n_opt <= self.n_params[-1]
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -89,6 +102,11 @@ class Sweep:
             source=source,
         )
 
+    @property
+    def optimum(self) -> str:
+        """What the curves' optima are, in words."""
+        return "parabola minimum" if self.source == "parabola" else f"optimum, {self.source}"
+
     def at(self, budget: float) -> Bools:
         """Which runs belong to a budget."""
         return np.asarray(self.budget == budget)
@@ -125,7 +143,7 @@ def _parabolas(fit: Fit, budgets: Floats) -> tuple[Curve, ...]:
     curves = []
     for row in fit.details["budgets"]:
         budget = float(budgets[np.argmin(np.abs(np.log(budgets / row["budget"])))])
-        n = _span(*row["n_range"]) if row["parabola"] is not None else np.empty(0)
+        n = _span(*row["n_range"], row["n_opt"]) if row["parabola"] is not None else np.empty(0)
         loss = np.polynomial.polynomial.polyval(np.log(n), row["parabola"]) if len(n) else n
         minimum = {name: row[name] for name in ("n_opt", "d_opt", "loss_opt")}
         curves.append(Curve(budget=budget, n_params=n, loss=loss, used=row["used"], **minimum))
@@ -135,9 +153,11 @@ def _parabolas(fit: Fit, budgets: Floats) -> tuple[Curve, ...]:
 def _slices(fit: Fit, runs: Runs, budget: Floats, usable: Bools) -> tuple[Curve, ...]:
     curves = []
     for c in np.unique(budget[usable]):
-        sizes = runs.n_params[usable & (budget == c)]
+        sizes = np.unique(runs.n_params[usable & (budget == c)])
+        if len(sizes) < FEWEST:
+            continue
         optimum = fit.predict(float(c))
-        n = _span(sizes.min(), sizes.max())
+        n = _span(sizes[0], sizes[-1], optimum.n_params.value)
         curves.append(
             Curve(
                 budget=float(c),
@@ -151,8 +171,10 @@ def _slices(fit: Fit, runs: Runs, budget: Floats, usable: Bools) -> tuple[Curve,
     return tuple(curves)
 
 
-def _span(low: float, high: float) -> Floats:
-    """Sizes a little beyond those that were trained."""
+def _span(low: float, high: float, optimum: float | None) -> Floats:
+    """Sizes a little beyond those that were trained, and as far as the optimum where that is near."""
+    if optimum is not None and low / REACH <= optimum <= high * REACH:
+        low, high = min(low, optimum), max(high, optimum)
     margin = max(0.04 * np.log(high / low), 0.02)
     return np.geomspace(low * np.exp(-margin), high * np.exp(margin), 120)
 

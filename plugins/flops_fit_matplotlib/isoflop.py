@@ -14,9 +14,12 @@ from flops_fit_core.data import Result
 from flops_fit_matplotlib import style
 from flops_fit_matplotlib.curves import Sweep, trajectory
 
+MOST_NAMED = 16
+"""Budgets that the legend names; of more, as many evenly chosen ones."""
+
 
 def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
-    """Draw runs, curves, minima and the compute-optimal path through them."""
+    """Draw runs, curves, their optima and the first fit's compute-optimal path."""
     figure = Figure(figsize=(8.0, 5.2), layout="constrained", facecolor="white")
     axes = figure.add_subplot()
     style.dress(axes)
@@ -26,7 +29,7 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     for curve in sweep.curves:
         color = colors.get(curve.budget, style.NO_BUDGET)
         axes.plot(curve.n_params, curve.loss, color=color, linewidth=1.8, zorder=2)
-    _draw_minima(axes, sweep)
+    _draw_optima(axes, sweep)
     _draw_path(axes, result, sweep)
     _scale(axes, sweep)
     _draw_unfinished(axes, sweep, colors)
@@ -66,13 +69,12 @@ def _draw_runs(axes: Axes, sweep: Sweep, budget: float, color: style.Color) -> N
         )  # fmt: skip
 
 
-def _draw_minima(axes: Axes, sweep: Sweep) -> None:
-    for used, face, label in ((True, style.ACCENT, "minimum"), (False, "white", "minimum, not used")):
-        minima = [(c.n_opt, c.loss_opt) for c in sweep.curves if c.used is used]
-        found = [(n, loss) for n, loss in minima if n is not None and loss is not None]
+def _draw_optima(axes: Axes, sweep: Sweep) -> None:
+    for used, face, label in ((True, style.ACCENT, sweep.optimum), (False, "white", f"{sweep.optimum}, not used")):
+        found = [curve for curve in sweep.curves if curve.used is used and curve.holds_optimum]
         if found:
             axes.plot(
-                [n for n, _ in found], [loss for _, loss in found], "D", color=face, markersize=7.5,
+                [c.n_opt for c in found], [c.loss_opt for c in found], "D", color=face, markersize=7.5,
                 markeredgecolor="white" if used else style.ACCENT, markeredgewidth=1.0, label=label, zorder=5,
             )  # fmt: skip
 
@@ -108,20 +110,13 @@ def _draw_unfinished(axes: Axes, sweep: Sweep, colors: dict[float, style.Color])
 
 def _legend(figure: Figure, axes: Axes, colors: dict[float, style.Color], *, lines: bool) -> None:
     """Budgets in the order in which their curves lie; inside the axes, what the other marks mean."""
-    entries = [
-        Line2D(
-            [],
-            [],
-            color=color,
-            marker="o",
-            markeredgecolor="white",
-            linestyle="-" if lines else "",
-            label=style.power(budget),
-        )
-        for budget, color in colors.items()
-    ]
+    line = {"marker": "o", "markeredgecolor": "white", "linestyle": "-" if lines else ""}
+    budgets = list(colors)
+    named = [budgets[i] for i in np.unique(np.linspace(0, len(budgets) - 1, MOST_NAMED).round().astype(int))]
+    title = "Budget C (FLOPs)" if len(named) == len(budgets) else f"C (FLOPs), {len(named)} of {len(budgets)}"
     figure.legend(
-        handles=entries, title="Budget C (FLOPs)", loc="outside right upper", ncols=1 + len(entries) // 16,
+        handles=[Line2D([], [], color=colors[budget], label=style.power(budget), **line) for budget in named],
+        title=title, loc="outside right upper",
         frameon=False, fontsize=style.TICK, title_fontsize=style.TICK, alignment="left",
     )  # fmt: skip
     handles, labels = axes.get_legend_handles_labels()

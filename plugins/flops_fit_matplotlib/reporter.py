@@ -22,6 +22,10 @@ DPI = 200
 class MatplotlibReporter:
     """Draws ``isoflop`` (loss against N, a curve for every budget) and ``scaling`` (the optimum against C).
 
+    In ``isoflop`` the curves are the parabolas of the first fit that has some (fitter ``isoflop``), with their minima;
+    else the slices of the first fit with a law in N and D, with the optimum that it answers with. Of an average
+    (``ensemble``) that is the average of ln N_opt: the lowest point of the drawn curve only to a few percent in N.
+
     Figures are plain `matplotlib.figure.Figure` objects that pyplot does not know: nothing is left
     open, no display is needed and ``rcParams`` stay as they are.
     """

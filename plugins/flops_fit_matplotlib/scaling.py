@@ -95,7 +95,7 @@ def _optima(sweep: Sweep) -> _Optima:
     if sweep.source == "parabola":
         found = [c for c in sweep.curves if c.n_opt is not None]
         columns = [[c.budget, c.n_opt, c.d_opt, c.loss_opt] for c in found]
-        used, label = [c.used for c in found], "parabola minimum"
+        used, label = [c.used for c in found], sweep.optimum
     else:
         rows = [row for row in map(sweep.best, sweep.budgets) if row is not None]
         runs = sweep.runs

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import flops_fit
@@ -36,12 +37,28 @@ def test_fitting_loads_no_torch():
 
 
 @pytest.mark.parametrize("name", [
-    "find_optimal", "plan_sweep", "read_runs", "fit", "load", "workload", "plugins", "planner", "flop_counter", "trainer",
+    "find_optimal", "plan_sweep", "read_runs", "fit", "report", "load", "workload", "plugins", "planner", "flop_counter", "trainer",
     "fitter", "reporter", "executor", "hookimpl", "hookspecs",
 ])  # fmt: skip
 def test_the_agreed_names_are_there(name):
     assert hasattr(flops_fit, name)
     assert name in flops_fit.__all__
+
+
+def test_runs_of_ones_own_are_drawn(tmp_path):
+    n, d = (g.ravel() for g in np.meshgrid(np.geomspace(1e6, 1e9, 5), np.geomspace(1e8, 1e11, 5)))
+    runs = flops_fit.Runs(n_params=n, n_tokens=d, loss=1.7 + 400 / n**0.34 + 410 / d**0.28)
+    fits = flops_fit.fit(runs, ["surface", "ensemble"])
+    report = flops_fit.report(runs, fits, tmp_path, name="mine", data_unit="images")
+    assert set(report.figures) == {"isoflop", "scaling"}
+    assert all(path.is_relative_to(tmp_path) and path.stat().st_size > 1000 for path in report.files)
+    (axes,) = report.figures["isoflop"].axes
+    assert axes.get_title(loc="left") == "mine: loss at equal compute"
+    assert axes.get_ylabel() == "Held-out loss per image"
+    assert set(flops_fit.report(runs, fits[0], str(tmp_path)).figures) == {"isoflop", "scaling"}
+    for wrong in ((fits, runs), (runs, []), (runs, [None])):
+        with pytest.raises(flops_fit.FlopsFitError, match="report takes runs and what fit"):
+            flops_fit.report(*wrong, tmp_path)
 
 
 def test_every_default_plugin_is_found_through_entry_points():

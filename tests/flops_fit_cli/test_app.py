@@ -139,6 +139,16 @@ def test_fit_prints_every_fitter_and_the_table(table):
     assert [row[:2] for row in rows] == [["1e24", "N_opt"], ["1e24", "D_opt"], ["1e24", "loss"]]
 
 
+def test_fit_draws_the_runs_where_it_is_told_to(table, tmp_path):
+    words = ("fit", table, *NAMES, "--fitter", "surface", "--out-dir", tmp_path)
+    done = call(*words)
+    assert done.returncode == 0, done.stderr
+    pictures = [tmp_path / "plots" / name for name in ("isoflop.png", "isoflop.svg", "scaling.png", "scaling.svg")]
+    assert done.stdout.splitlines()[-4:] == [f"wrote {path}" for path in pictures]
+    assert all(path.stat().st_size > 1000 for path in pictures)
+    assert json.loads(call(*words, "--json").stdout)["files"] == [str(path) for path in pictures]
+
+
 def test_fit_doubts_a_target_far_beyond_the_runs(table):
     words = ("fit", table, *NAMES, "--target", "1e24", "--fitter", "surface")
     said = "1e24 FLOPs is 1e+03 times the largest budget"

@@ -50,6 +50,15 @@ def test_no_fitter_and_a_misspelt_cost_model_are_refused():
         flops_fit.fit(runs(), Works(), flop_counter="mesured")
 
 
+def test_what_n_and_c_are_without_look_up_tables_is_said():
+    whole = attrs.evolve(runs(), n_params_non_embedding=[9e5, 1.8e6, 2.7e6])
+    (note,) = flops_fit.fit(whole.non_embedding(), Works()).notes
+    assert "N is without look-up tables, and C is 6·N·D of that N" in note
+    assert 'flop_counter="measured" keeps the runs\' own C' in note
+    assert flops_fit.fit(whole.non_embedding(), Works(), "measured").notes == ()
+    assert flops_fit.fit(whole, Works()).notes == ()
+
+
 def test_runs_that_cost_something_else_than_6nd_are_noted():
     (note,) = flops_fit.fit(runs(1.5), Works()).notes
     assert "+50% in the median" in note

@@ -208,6 +208,63 @@ def test_a_finished_study_is_loaded_as_it_was(tmp_path):
     assert set(loaded.plugins) >= {"planner", "trainer", "fitter surface"}
 
 
+def with_attention(model, batch):
+    """FLOPs of which a part grows as the square root of N, so that no power law between two sizes is exact."""
+    return 6 * 16 * (model.num_params() + 200 * 64 * model.width)
+
+
+def coarse(width):
+    """Widths in steps that make the sizes between the trained ones few."""
+    return Family(32 * width)
+
+
+def test_a_study_loaded_without_its_model_prints_the_same_numbers(tmp_path):
+    changes = {"model_cls": coarse, "flop_counter": with_attention, "fitter": ("ensemble", "surface", "isoflop")}
+    result = sweep(tmp_path, **changes)
+    loaded = flops_fit.load(tmp_path / "out")
+    assert str(loaded) == str(result)
+    assert str(loaded.compare()) == str(result.compare())
+    further = [10 * BUDGETS[-1], 100 * BUDGETS[-1]]
+    assert loaded.chinchilla_table(further) == result.chinchilla_table(further)
+    trained = {run.size for run in result.plan.runs}
+    assert [row["size"] in trained for row in result.chinchilla_table(further).data] == [False, False]
+    between = loaded.predict(2 * BUDGETS[-1])  # not stored: by a power law between sizes that were counted
+    assert between.size is None
+    assert between.n_tokens.value == pytest.approx(result.predict(2 * BUDGETS[-1]).n_tokens.value, rel=0.01)
+
+
+def test_the_table_and_the_fits_side_by_side_count_alike(tmp_path):
+    changes = {"model_cls": coarse, "flop_counter": with_attention, "fitter": ("ensemble", "surface")}
+    result = sweep(tmp_path, **changes)
+    for budget in (*BUDGETS, 2 * BUDGETS[-1], 30 * BUDGETS[-1]):
+        beside = {row["quantity"]: row["ensemble"] for row in result.compare([budget]).data}
+        (row,) = result.chinchilla_table([budget]).data
+        assert beside == {"N_opt": row["n_params"], "D_opt": row["n_tokens"], "loss": row["loss"]}
+    average = result.fit
+    assert {member.cost == average.cost for member in average.members.values()} == {True}
+
+
+class Limited:
+    """Counts what was trained and no more, with an exception of somebody else's."""
+
+    def count(self, workload, size):
+        n = workload.build(size).num_params()
+        if size > 400:
+            raise RuntimeError("too large to look at")
+        return flops_fit.FlopCount(
+            size=size, n_params=n, n_params_non_embedding=n, flops_per_token=6.0 * n + 1e4 * size, convention="own"
+        )
+
+
+def test_sizes_that_cannot_be_counted_cost_no_fit(tmp_path, caplog):
+    with caplog.at_level(logging.CRITICAL):
+        result = sweep(tmp_path, model_cls=coarse, flop_counter=Limited())
+    assert len(result.fit.cost.n_params) > len(result.cost.n_params)  # what could be counted was
+    with pytest.raises(RuntimeError, match="too large to look at"):
+        result.predict(1000 * BUDGETS[-1])
+    assert flops_fit.load(tmp_path / "out").predict(1000 * BUDGETS[-1]).size is None
+
+
 def test_json_on_disk_is_strict(tmp_path):
     sweep(tmp_path, trainer=Known(bad="raises"))
 

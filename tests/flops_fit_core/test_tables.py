@@ -285,6 +285,18 @@ def test_csv_round_trip_is_exact(tmp_path):
     assert Runs.from_csv(tmp_path / "runs.csv") == runs
 
 
+def test_a_table_prints_in_a_few_words():
+    text = str(full())
+    assert text.startswith(
+        "Runs(3 runs, 2 of them usable; 2 budgets 1e15 to 2e15; N 1e6 to 2e6; D 1e8 to 3e8; loss 0.3 to 3.1;"
+    )
+    assert "columns n_params, n_tokens, loss, budget, flops, seed" in text
+    assert len(text) < 300
+    assert str(Runs.empty()) == "Runs(0 runs; columns n_params, n_tokens, loss)"
+    unknown = Runs(n_params=[1e6], n_tokens=[1e8], loss=[3.0], budget=[math.nan])
+    assert "budgets" not in repr(unknown)
+
+
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(

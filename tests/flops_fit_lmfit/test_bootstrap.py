@@ -74,13 +74,20 @@ def test_a_refit_is_a_fit_of_the_resampled_table() -> None:
 
 
 def test_the_published_spread_is_reproduced(epoch_240: Runs) -> None:
-    # Besiroglu et al. 2024 (arXiv 2404.10102): standard deviations from 4,000 resamples; here 4,000 of our own.
-    found = fit(epoch_240, bootstrap=4000, confidence=0.95)
-    published = {"E": 0.0257, "A": 124.5, "B": 1293.0, "alpha": 0.0154, "beta": 0.0206}
-    for name, tolerance in (("E", 0.05), ("alpha", 0.05), ("beta", 0.05), ("A", 0.15), ("B", 0.2)):
-        assert found.params[name].stderr == pytest.approx(published[name], rel=tolerance), name
-    for name, low, high in (("alpha", 0.317, 0.373), ("beta", 0.331, 0.415)):
-        assert (found.params[name].low, found.params[name].high) == pytest.approx((low, high), abs=0.003), name
+    # Besiroglu et al. 2024 (arXiv 2404.10102): standard deviations from 4,000 resamples, and by how much, relatively,
+    # such a one varies from seed to seed (100 seeds, measured). With 16,000 of our own the difference may be three errors.
+    found = fit(epoch_240, bootstrap=16_000, confidence=0.95)
+    published = {
+        "E": (0.0257, 0.0135),
+        "A": (124.5, 0.0112),
+        "B": (1293.0, 0.0406),
+        "alpha": (0.0154, 0.0103),
+        "beta": (0.0206, 0.0137),
+    }
+    for name, (stderr, error) in published.items():
+        assert found.params[name].stderr == pytest.approx(stderr, rel=3 * (1 + 1 / 4) ** 0.5 * error), name
+    for name, low, high, tolerance in (("alpha", 0.317, 0.373, 0.002), ("beta", 0.331, 0.415, 0.003)):
+        assert (found.params[name].low, found.params[name].high) == pytest.approx((low, high), abs=tolerance), name
 
 
 def test_draws_are_seeded(epoch_240: Runs) -> None:
@@ -145,10 +152,10 @@ def test_more_confidence_is_a_wider_interval() -> None:
 
 @pytest.mark.slow
 def test_intervals_hold_the_truth() -> None:
-    # docs/coverage.md has the long run (tests/benchmarks/coverage.py); here 120 sweeps, four standard errors.
+    # docs/coverage.md has the long run (tests/benchmarks/coverage.py); here 400 sweeps, four standard errors.
     from benchmarks import coverage
 
     fitter = coverage.FITTERS["adaptive Huber, outliers excluded"]
-    tally = coverage.simulate(fitter, 0.01, 120, 7)
-    assert (tally.coverage() >= 0.79).all()
-    assert (tally.coverage() <= 0.99).all()
+    held = coverage.simulate(fitter, 0.01, 400, 7).sampling.mean(axis=0)
+    error = (0.9 * 0.1 / 400) ** 0.5
+    assert held == pytest.approx(0.9, abs=4 * error), held

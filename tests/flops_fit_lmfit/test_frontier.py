@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flops_fit_core.data import CostModel, Fit, Runs
-from flops_fit_core.errors import FitError, InputError
+from flops_fit_core.errors import FitError
 from flops_fit_lmfit import additive, frontier_law, holdout
 from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.frontier_law import FrontierObjective
@@ -183,19 +183,6 @@ def test_known_standard_errors_weigh_the_runs():
 
     assert error(loss_stderr=stderr) < error()
     assert error(loss_stderr=np.full(len(runs), 0.01) * loss) == pytest.approx(error(), rel=1e-6)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"priors": {"alpha": (0.3, 0.1)}}, "alpha"),
-        ({"priors": {"a": (0.5, 0.0)}}, "'a'"),
-        ({"outliers": "drop"}, "drop"),
-    ],
-)
-def test_refuses_options_it_does_not_know(options, message):
-    with pytest.raises((InputError, ValueError), match=message):
-        FrontierFitter(**options)
 
 
 def test_says_what_is_missing():

@@ -1,11 +1,14 @@
 """The outlier rule: bad runs are caught, good ones stay, whatever the law and the noise."""
 
+import re
+
 import numpy as np
 import pytest
 
 from flops_fit_core.data import Runs
 from flops_fit_lmfit import additive
 from flops_fit_lmfit.ensemble import EnsembleFitter
+from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.outliers import find_outliers, mark
 from known_laws import ADDITIVE, SIX_ND, additive_sweep, frontier_sweep
 
@@ -81,12 +84,34 @@ def test_names_each_run_with_its_reason():
     assert not found.used
 
 
+def test_low_losses_are_marked_on_request_only():
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.003)
+    loss = runs.loss.copy()
+    loss[[10, 24]] *= [0.9, 1.1]
+    spoilt = Runs(n_params=runs.n_params, n_tokens=runs.n_tokens, loss=loss, budget=runs.budget)
+    high, both = find_outliers(spoilt, SIX_ND), find_outliers(spoilt, SIX_ND, low=True)
+    assert np.flatnonzero(high.mask).tolist() == [24]
+    assert np.flatnonzero(both.mask).tolist() == [10, 24]
+    below, above = both.excluded(spoilt, used=False)
+    assert re.match(r"outlier: loss (9|10)\.\d\d% below the frontier law, \d+\.\d robust sigmas", below.reason)
+    assert re.match(r"outlier: loss (9|10)\.\d\d% above the frontier law, \d+\.\d robust sigmas", above.reason)
+    (named,) = FrontierFitter(hold_out=False).fit(spoilt, SIX_ND).excluded
+    assert "above" in named.reason
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.003, 0.01])
+def test_clean_runs_are_not_too_low_either(noise):
+    for seed in range(3):
+        for runs, _ in sweeps(noise=noise, seed=seed):
+            assert not find_outliers(runs, SIX_ND, low=True).mask.any()
+
+
 def test_too_few_runs_to_judge():
     runs, _ = additive_sweep(ADDITIVE["chinchilla"], budgets=3, sizes=3)
     loss = runs.loss.copy()
     loss[4] *= 2
     spoilt = Runs(n_params=runs.n_params, n_tokens=runs.n_tokens, loss=loss, budget=runs.budget)
-    assert not find_outliers(spoilt, SIX_ND).mask.any()
+    assert not find_outliers(spoilt, SIX_ND, low=True).mask.any()
 
 
 @pytest.mark.slow

@@ -244,22 +244,6 @@ def test_hold_out_errors_are_those_of_the_law() -> None:
     assert found.model_error is not None
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"objective": "huber"},
-        {"delta": 0.0},
-        {"delta": "auto"},
-        {"outliers": "drop"},
-        {"bootstrap": -1},
-        {"confidence": 1.0},
-    ],
-)
-def test_options_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=r"\S"):
-        SurfaceFitter(**options)
-
-
 def test_a_fit_survives_json(epoch_240: Runs) -> None:
     found = fit(epoch_240, bootstrap=50)
     again = Fit.from_dict(found.to_dict())

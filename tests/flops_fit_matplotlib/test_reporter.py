@@ -50,9 +50,9 @@ class OptimumOnly:
         return n, cost.tokens(n, budget), params["E"] + 100 * budget**-0.1
 
 
-def sweep(budgets=BUDGETS, sizes=SIZES):
-    """Runs that lie on the law, around its optimum at every budget."""
-    n = np.concatenate([optimum(c)[0] * np.geomspace(1 / 8, 8, sizes) for c in budgets])
+def sweep(budgets=BUDGETS, sizes=SIZES, around=1.0):
+    """Runs that lie on the law, around so many times its optimum at every budget."""
+    n = np.concatenate([around * optimum(c)[0] * np.geomspace(1 / 8, 8, sizes) for c in budgets])
     c = np.repeat(budgets, sizes)
     d = c / 6 / n
     return Runs(
@@ -140,7 +140,7 @@ def test_a_law_in_n_and_d_is_drawn_as_its_slice_at_every_budget():
     (axes,) = draw(fits=[surface_fit()])["isoflop"].axes
     for (n, loss), c in zip(curves(axes), BUDGETS, strict=True):
         np.testing.assert_allclose(loss, E + A / n**ALPHA + B / (c / 6 / n) ** BETA, rtol=1e-12)
-    minima = marked(axes, "minimum")
+    minima = marked(axes, "optimum, surface")
     np.testing.assert_allclose(minima[:, 0], [optimum(c)[0] for c in BUDGETS], rtol=1e-9)
     # Each minimum lies on its curve, and nothing on the curve lies below it.
     for (_, loss), (_, low) in zip(curves(axes), minima, strict=True):
@@ -156,7 +156,17 @@ def test_fitted_parabolas_go_before_slices_whatever_the_order_of_the_fits():
             np.testing.assert_allclose(loss, c0 + c1 * np.log(n) + c2 * np.log(n) ** 2, rtol=1e-12)
             assert row["n_range"][0] * 0.7 < n.min() < row["n_range"][0]
         expected = [[row["n_opt"], row["loss_opt"]] for row in fit.details["budgets"]]
-        np.testing.assert_allclose(marked(axes, "minimum"), expected)
+        np.testing.assert_allclose(marked(axes, "parabola minimum"), expected)
+
+
+@pytest.mark.parametrize(("around", "count"), [(1.0, 4), (16.0, 4), (1 / 16, 4), (800.0, 0)])
+def test_a_curve_goes_on_to_its_optimum_where_that_is_near(around, count):
+    (axes,) = draw(sweep(around=around), fits=[surface_fit()])["isoflop"].axes
+    drawn = [line.get_xydata() for line in axes.lines if line.get_marker() == "D"]
+    assert sum(map(len, drawn)) == count
+    for (x, y), (n, loss) in zip(curves(axes), drawn[0] if drawn else (), strict=bool(drawn)):
+        assert x[0] <= n <= x[-1]
+        assert np.interp(n, x, y) == pytest.approx(loss, rel=1e-3)
 
 
 def test_what_the_fit_left_out_is_marked_and_not_hidden():
@@ -167,8 +177,8 @@ def test_what_the_fit_left_out_is_marked_and_not_hidden():
     crosses = np.concatenate([line.get_xydata() for line in axes.lines if line.get_marker() == "x"])
     np.testing.assert_allclose(crosses, [[runs.n_params[i], runs.loss[i]] for i in (1, 9)])
     assert sum(len(n) for n, _ in points(axes)) == len(runs) - 2
-    assert len(marked(axes, "minimum")) == 3
-    assert len(marked(axes, "minimum, not used")) == 1
+    assert len(marked(axes, "parabola minimum")) == 3
+    assert len(marked(axes, "parabola minimum, not used")) == 1
     assert {"left out of the fit", "flagged, in the fit"} <= texts(axes.figure)
     np.testing.assert_allclose(marked(axes, "flagged, in the fit"), [[runs.n_params[3], runs.loss[3]]])
 
@@ -330,6 +340,18 @@ def test_few_and_many_budgets(budgets, sizes):
     assert len(figures["isoflop"].axes[0].containers) == len(budgets)
     for figure in figures.values():
         figure.draw_without_rendering()  # warnings of the layout are errors here
+
+
+def test_scattered_runs_are_drawn_without_a_curve_for_every_value_of_c(tmp_path):
+    budgets = np.geomspace(1e15, 1e17, 75)
+    n = np.array([optimum(c)[0] for c in budgets])
+    runs = Runs(n_params=n, n_tokens=budgets / 6 / n, loss=E + A / n**ALPHA + B / (budgets / 6 / n) ** BETA)
+    figure = MatplotlibReporter().report(result(runs, fits=[surface_fit()]), tmp_path).figures["isoflop"]
+    assert not curves(figure.axes[0])
+    (legend,) = figure.legends
+    assert legend.get_title().get_text() == "C (FLOPs), 16 of 75"
+    named = [text.get_text() for text in legend.get_texts()]
+    assert (len(named), named[0], named[-1]) == (16, "$10^{15}$", "$10^{17}$")
 
 
 def test_budgets_that_the_runs_do_not_state_are_recovered():
