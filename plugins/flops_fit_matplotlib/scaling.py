@@ -161,7 +161,7 @@ def _axes(axes: Axes, ylabel: str) -> None:
 
 
 def _band(axes: Axes, line: _Line, low: Floats, high: Floats) -> None:
-    label = f"{100 * line.fit.confidence:g} % interval"
+    label = f"{100 * line.fit.confidence:g} % prediction interval"
     axes.fill_between(line.budgets, low, high, color=style.ACCENT, alpha=0.15, linewidth=0, label=label, zorder=1)
 
 

@@ -275,7 +275,7 @@ def test_the_band_is_the_interval_of_the_prediction():
             n = prediction.n_params
             low, high = at / 6 / n.high**2, at / 6 / n.low**2
         np.testing.assert_allclose(drawn, [low, high], rtol=1e-9)
-    assert "90 % interval" in texts(panels[0].figure)
+    assert "90 % prediction interval" in texts(panels[0].figure)
 
 
 def test_the_exponents_are_written_in():
@@ -303,7 +303,7 @@ def test_every_fit_has_its_line_and_the_legend_names_each_meaning_once():
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert sorted(names) == sorted([
-        "90 % interval", "surface fit, dashed beyond the runs", "isoflop fit", "parabola minimum",
+        "90 % prediction interval", "surface fit, dashed beyond the runs", "isoflop fit", "parabola minimum",
         "parabola minimum, not used",
     ])  # fmt: skip
 
