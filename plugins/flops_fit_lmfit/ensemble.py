@@ -120,6 +120,7 @@ class EnsembleFitter:
                 *(holdout.grouping(runs) if held[0] else ()),
                 *notes,
                 *unseen_optimum(average, kept, cost),
+                *outliers.notes(runs),
             ),
             details={
                 "members": {name: unplain(attrs.evolve(fit, draws={}).to_dict()) for name, fit in members.items()}

@@ -28,6 +28,8 @@ NO_INTERVAL = (
     "no sampling interval: this law is fitted with priors, and a bootstrap of such a fit covered 0 to 33 % where "
     "the truth was far from them; fitter 'ensemble' gives one"
 )
+NOT_RESAMPLED = "no sampling interval: this fitter resamples nothing; fitters 'surface' and 'ensemble' do"
+UNTOLD = "what the runs do not tell, this law takes from its priors: do not trust its optimum"
 
 
 def _known_priors(_: Any, __: Any, priors: Any) -> None:
@@ -148,8 +150,10 @@ class FrontierFitter:
                 *usable.notes,
                 *(holdout.grouping(runs) if held else ()),
                 *(f"of the additive law, where this one starts: {note}" for note in unidentified),
+                *((UNTOLD,) if unidentified and self.priors else ()),
                 *unseen_optimum(self.law(found.params, cost), kept, cost),
-                NO_INTERVAL,
+                *outliers.notes(runs),
+                NO_INTERVAL if self.priors else NOT_RESAMPLED,
             ),
         )
 

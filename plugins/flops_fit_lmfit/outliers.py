@@ -53,11 +53,27 @@ class Outliers:
         mask: True where a run is an outlier, shape (k,).
         excess: ln L − ln L_pred of every run, shape (k,).
         sigma: the residuals' robust sigma.
+        low: True where a run that is not marked is as far below the law, shape (k,).
     """
 
     mask: NDArray[np.bool_]
     excess: Floats
     sigma: float
+    low: NDArray[np.bool_]
+
+    @classmethod
+    def none(cls, runs: int) -> Outliers:
+        """Of so many runs, none is marked, and sigma is not known."""
+        nothing = np.zeros(runs, dtype=bool)
+        return cls(mask=nothing, excess=np.zeros(runs), sigma=float("nan"), low=nothing)
+
+    def notes(self, runs: Runs) -> tuple[str, ...]:
+        """The runs that are too low to be true, by name; they are used all the same."""
+        return tuple(
+            f"{runs.name(int(row))} is used, but too low to be true: "
+            f"{self._reason(float(self.excess[row])).removeprefix('outlier: ')}"
+            for row in np.flatnonzero(self.low)
+        )
 
     def excluded(self, runs: Runs, *, used: bool) -> tuple[Excluded, ...]:
         """The marked runs by name, each with its reason; `used` says whether the fit kept them."""
@@ -94,8 +110,7 @@ def find_outliers(
         most: the largest share of a budget's runs that is marked.
     """
     if len(runs) < FEWEST:
-        nothing = np.zeros(len(runs), dtype=bool)
-        return Outliers(mask=nothing, excess=np.zeros(len(runs)), sigma=float("nan"))
+        return Outliers.none(len(runs))
     n, d, loss = runs.n_params, runs.n_tokens, runs.loss
     start = fit_additive(n, d, loss, delta="adaptive").params if additive is None else additive
     excess = -solve(n, cost.flops(n, d), loss, start, prior_strength=1.0, weight_power=0.0).residuals
@@ -108,7 +123,7 @@ def find_outliers(
         if np.array_equal(marked, mask):
             break
         mask = marked
-    return Outliers(mask=mask, excess=excess, sigma=sigma)
+    return Outliers(mask=mask, excess=excess, sigma=sigma, low=~mask & (excess < -limit * sigma))
 
 
 def _limit(threshold: float, runs: int) -> float:

@@ -6,6 +6,7 @@ coordinates to start from. Out: lmfit's own result at the best of the starts.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -91,7 +92,8 @@ def check_params(params: Any) -> None:
     """Refuse what is not lmfit's ``Parameters``, or holds parameters that the law does not have.
 
     Raises:
-        InputError: another kind of object, an unknown name that no tie uses, or nothing left to fit.
+        InputError: another kind of object, an unknown name that no tie uses, a value that the law cannot have, or
+            nothing left to fit.
     """
     if not isinstance(params, lmfit.Parameters):
         raise InputError(
@@ -105,6 +107,11 @@ def check_params(params: Any) -> None:
                 f"params has {name!r}, which the law does not have and no tie uses; it has {', '.join(NAMES)}."
                 f"{nearest(name, NAMES)}"
             )
+    for name, lowest in (("E", "0 or more"), ("A", "above 0"), ("B", "above 0")):
+        par = params.get(name)
+        highest = math.inf if par is None or par.expr else par.max if par.vary else par.value
+        if highest < 0 or (highest == 0 and name != "E"):
+            raise InputError(f"params has {name} of {highest:g} at most: in this law {name} is {lowest}")
     if all(name in params and not params[name].vary for name in NAMES):
         raise InputError("params fixes or ties every parameter of the law: leave at least one free")
 

@@ -14,11 +14,11 @@ import lmfit
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flops_fit_core.data import CostModel, Estimate, Excluded, Fit, Runs
+from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import InputError
 from flops_fit_lmfit import additive, bootstrap, constrained, holdout, identify, options, polish, profile
 from flops_fit_lmfit.objective import OBJECTIVES
-from flops_fit_lmfit.outliers import find_outliers
+from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.solve import AdditiveFit, fit_additive, noise_scale, solve_from
 from flops_fit_lmfit.usable import require_additive, require_points, usable_runs
 
@@ -98,7 +98,8 @@ class SurfaceFitter:
         )
         runs = usable.runs
         self._require(runs)
-        marked, outliers = self._outliers(runs, cost)
+        outliers = self._outliers(runs, cost)
+        marked = outliers.mask
         kept = runs.where(~marked) if self.outliers == "exclude" else runs
         self._require(kept)
         found, result = self._solve(kept)
@@ -119,7 +120,7 @@ class SurfaceFitter:
             converged=found.converged and determined,
             gradient_norm=found.gradient_norm,
             n_used=len(kept),
-            excluded=(*usable.excluded, *outliers),
+            excluded=(*usable.excluded, *outliers.excluded(runs, used=self.outliers == "flag")),
             hold_out=holdout.summary(held),
             model_error=holdout.model_error(held),
             largest_budget=float(np.max(cost.flops(kept.n_params, kept.n_tokens))),
@@ -130,20 +131,22 @@ class SurfaceFitter:
                 *unidentified,
                 *identify.oddities(found),
                 *about_draws,
+                *outliers.notes(runs),
             ),
             details={"objective": self.objective, "delta": found.delta},
             law=law,
         )
 
-    def profile(self, runs: Runs, name: str) -> Estimate:
+    def profile(self, runs: Runs, name: str, cost: CostModel | None = None) -> Estimate:
         """A parameter with its profile-likelihood interval, which needs no resampling.
 
         It takes the law as true and the runs' errors as alike and independent; where it is far from the bootstrap's
         interval, they are not. An end is infinite where the runs leave that side open.
 
         Args:
-            runs: as for `fit`; outliers are kept.
+            runs: as for `fit`.
             name: E, A, B, alpha or beta.
+            cost: C as a function of N and D, by which ``outliers="exclude"`` judges; ``None``: 6ND.
 
         Raises:
             InputError: no such parameter, or parameters of the user's own, which a profile does not know.
@@ -157,8 +160,9 @@ class SurfaceFitter:
             exclude_undercooled=self.exclude_undercooled,
             mix_schedules=self.mix_schedules,
         )
-        self._require(usable.runs)
-        found = self._free(usable.runs)
+        kept = self._kept(usable.runs, CostModel.six_nd() if cost is None else cost)
+        self._require(kept)
+        found = self._free(kept)
         low, high = profile.interval(found, name, self.confidence)
         return Estimate(value=found.params[name], low=low, high=high)
 
@@ -176,11 +180,12 @@ class SurfaceFitter:
         else:
             require_points(runs, len(additive.NAMES), "the additive law")
 
-    def _outliers(self, runs: Runs, cost: CostModel) -> tuple[NDArray[np.bool_], tuple[Excluded, ...]]:
-        if self.outliers == "keep":
-            return np.zeros(len(runs), dtype=bool), ()
-        outliers = find_outliers(runs, cost)
-        return outliers.mask, outliers.excluded(runs, used=self.outliers == "flag")
+    def _outliers(self, runs: Runs, cost: CostModel) -> Outliers:
+        return Outliers.none(len(runs)) if self.outliers == "keep" else find_outliers(runs, cost)
+
+    def _kept(self, runs: Runs, cost: CostModel) -> Runs:
+        """The runs to fit."""
+        return runs.where(~self._outliers(runs, cost).mask) if self.outliers == "exclude" else runs
 
     def _free(self, runs: Runs) -> AdditiveFit:
         """The fit with all parameters free."""
@@ -204,10 +209,7 @@ class SurfaceFitter:
     def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:
         def below(runs: Runs) -> tuple[holdout.Law]:
             self._require(runs)
-            marked, _ = (
-                self._outliers(runs, cost) if self.outliers == "exclude" else (np.zeros(len(runs), dtype=bool), ())
-            )
-            kept = runs.where(~marked)
+            kept = self._kept(runs, cost)
             params = (self._free(kept) if self.params is None else self._solve(kept)[0]).params
             return (
                 holdout.Law(

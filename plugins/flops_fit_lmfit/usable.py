@@ -54,7 +54,7 @@ def usable_runs(
         mix_schedules: fit runs of different learning-rate schedules together.
 
     Raises:
-        FitError: runs of several schedules are mixed without being told to.
+        FitError: runs of several schedules are mixed without being told to, or none is left.
     """
     reasons = [_reason(runs, row, min_flops, exclude_undercooled) for row in range(len(runs))]
     rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.intp)
@@ -62,6 +62,10 @@ def usable_runs(
     if not mix_schedules:
         _refuse_mixed_schedules(kept)
     excluded = tuple(Excluded(run=runs.name(row), reason=reason) for row, reason in enumerate(reasons) if reason)
+    if excluded and not len(kept):
+        raise FitError(
+            f"none of the {len(runs)} runs can be fitted; the first, {excluded[0].run}: {excluded[0].reason}"
+        )
     return Usable(runs=kept, rows=rows, excluded=excluded, notes=(*runs.notes, *_counts(excluded, len(runs))))
 
 

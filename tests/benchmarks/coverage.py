@@ -140,7 +140,7 @@ def report(tallies: Sequence[tuple[str, float, Tally]], replicates: int, seed: i
             "## Sampling intervals",
             "",
             "The law itself is taken as true: these intervals say nothing about the error of its form. The ensemble's",
-            "exponents are its additive member's; its N_opt and loss carry that member's interval moved to the",
+            "alpha, beta and E are its additive member's; its N_opt and loss carry that member's interval moved to the",
             "average, which does not cover the ensemble's own error where, as here, the additive law is exactly true.",
             "",
             table([(name, noise, t.sampling) for name, noise, t in tallies], (*PARAMETERS, *ANSWERS)),

@@ -237,3 +237,18 @@ def test_budgets_need_not_be_stated():
     stated, recovered = (FrontierFitter().fit(table, SIX_ND) for table in (runs, bare))
     assert recovered.values == pytest.approx(stated.values, rel=1e-6)
     assert recovered.hold_out == pytest.approx(stated.hold_out, rel=1e-6)
+
+
+def test_without_priors_no_note_speaks_of_them():
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.005)
+    notes = FrontierFitter(priors=None, hold_out=False).fit(runs, SIX_ND).notes
+    assert any("no sampling interval" in note for note in notes)
+    assert not any("prior" in note for note in notes)
+
+
+def test_what_priors_answered_is_said():
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.005)
+    tied = runs.where(np.argsort(np.abs(np.log(runs.n_tokens / runs.n_params / 20)))[:20])
+    tied = Runs(n_params=tied.n_params, n_tokens=20 * tied.n_params, loss=tied.loss)
+    notes = FrontierFitter(hold_out=False).fit(tied, SIX_ND).notes
+    assert any("do not trust its optimum" in note for note in notes)

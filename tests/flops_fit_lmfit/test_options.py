@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from flops_fit_core.data import CostModel, Fit, Runs
-from flops_fit_core.errors import InputError
+from flops_fit_core.errors import FitError, InputError
 from flops_fit_lmfit import EnsembleFitter, EnvelopeFitter, FrontierFitter, IsoFlopFitter, SurfaceFitter, additive
 from flops_fit_lmfit.surface import _estimate
+from known_laws import ADDITIVE, SIX_ND, additive_sweep
 
 SURFACE, ALL = [SurfaceFitter], [SurfaceFitter, FrontierFitter, EnsembleFitter, IsoFlopFitter, EnvelopeFitter]
 SAMPLED = [SurfaceFitter, EnsembleFitter, IsoFlopFitter, EnvelopeFitter]
@@ -153,3 +154,25 @@ def test_a_standard_deviation_that_the_tail_makes_up_is_not_given(spread: float,
         estimate = _estimate(1.0, draws, confidence)
         assert (estimate.stderr is not None) == told
         assert estimate.low is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("A", {"value": -4, "vary": False}, "A of -4 at most: in this law A is above 0"),
+        ("B", {"value": 0, "vary": False}, "B of 0 at most"),
+        ("E", {"value": -1, "vary": False}, "E of -1 at most: in this law E is 0 or more"),
+        ("A", {"value": -2, "max": -1}, "A of -1 at most"),
+    ],
+)
+def test_params_that_the_law_cannot_have(name, options, message):
+    params = lmfit.Parameters()
+    params.add(name, **options)
+    with pytest.raises(InputError, match=message):
+        SurfaceFitter(params=params)
+
+
+def test_a_minimum_compute_that_leaves_nothing_is_named():
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.005)
+    with pytest.raises(FitError, match=r"none of the 35 runs can be fitted.*minimum compute: C = .* < 1e\+30"):
+        SurfaceFitter(min_flops=1e30).fit(runs, SIX_ND)

@@ -10,6 +10,7 @@ from flops_fit_lmfit import additive
 from flops_fit_lmfit.ensemble import EnsembleFitter
 from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.outliers import find_outliers, mark
+from flops_fit_lmfit.surface import SurfaceFitter
 from known_laws import ADDITIVE, SIX_ND, additive_sweep, frontier_sweep
 
 
@@ -128,3 +129,16 @@ def test_ten_percent_diverged_runs_cost_little():
         errors.append([np.log(fit.predict(budget).n_params.value) - truth for fit in fits])
     clean, spoilt = np.sqrt(np.mean(np.square(errors), axis=0))
     assert spoilt < 1.2 * clean
+
+
+@pytest.mark.parametrize("fitter", [SurfaceFitter(bootstrap=0), FrontierFitter(), EnsembleFitter(bootstrap=0)])
+def test_a_run_that_is_too_low_is_used_and_said(fitter):
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.003, budgets=5)
+    assert not any("too low" in note for note in fitter.fit(runs, SIX_ND).notes)
+    loss = np.array(runs.loss)
+    loss[10] *= 0.92
+    fit = fitter.fit(Runs(**{**runs.columns(), "loss": loss}), SIX_ND)
+    (note,) = [note for note in fit.notes if "too low" in note]
+    assert note.startswith("row 11 is used")
+    assert "below the frontier law" in note
+    assert fit.n_used == len(runs)

@@ -55,3 +55,11 @@ def test_an_open_side_is_infinite():
 def test_an_unknown_parameter_is_named():
     with pytest.raises(InputError, match=r"no parameter 'gamma'.*alpha"):
         SurfaceFitter().profile(additive_sweep(LAW)[0], "gamma")
+
+
+def test_a_profile_leaves_outliers_out_where_a_fit_does():
+    runs, bad = additive_sweep(ADDITIVE["chinchilla"], noise=0.005, diverged=0.1, seed=3)
+    assert bad.any()
+    out = SurfaceFitter(delta="adaptive", outliers="exclude").profile(runs, "alpha")
+    clean = SurfaceFitter(delta="adaptive", outliers="keep").profile(runs.where(~bad), "alpha")
+    assert out == clean
