@@ -110,6 +110,12 @@ def report(result: Result, out_dir: Path | None, reporter: Any) -> Report:
     out_dir = result.output_dir if out_dir is None else out_dir
     if out_dir is None:
         raise InputError("this result has no folder: say where to write, result.report(out_dir=...)")
+    out_dir = Path(out_dir)
+    there = next((path for path in (out_dir, *out_dir.parents) if path.exists()), None)
+    if there is not None and not there.is_dir():
+        raise InputError(
+            f"cannot write to {str(out_dir)!r}: {str(there)!r} is a file; name a folder, such as 'figures'"
+        )
     registry = result.study.registry if result.study is not None else default_registry()
     made: Report = registry.resolve("reporter", reporter).report(result, out_dir)
     return made

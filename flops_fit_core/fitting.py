@@ -12,8 +12,8 @@ import attrs
 import numpy as np
 
 from flops_fit_core.data import CostModel, Diagnostic, Fit, Runs
-from flops_fit_core.data.runs import NON_EMBEDDING
-from flops_fit_core.errors import FitError, FlopsFitError, PluginError, nearest
+from flops_fit_core.data.runs import NO_FLOPS, NON_EMBEDDING
+from flops_fit_core.errors import FitError, FlopsFitError, InputError, PluginError, nearest
 from flops_fit_core.stages import Fitter
 
 _OFF = 0.2
@@ -56,7 +56,8 @@ def cost_named(choice: str | CostModel, runs: Runs) -> CostModel:
     """The cost model that a word names: ``"6nd"``, or ``"measured"`` for the runs' own FLOPs.
 
     Raises:
-        FitError: the word names none, or the runs have no FLOPs.
+        InputError: the word names none.
+        FitError: the runs have no FLOPs of their own.
     """
     if isinstance(choice, CostModel):
         return choice
@@ -67,9 +68,14 @@ def cost_named(choice: str | CostModel, runs: Runs) -> CostModel:
             raise FitError(
                 "flop_counter='measured' needs runs with a column 'flops': these have none; '6nd' needs none"
             )
+        if NO_FLOPS in runs.notes and NON_EMBEDDING not in runs.notes:  # without look-up tables 6ND is of another N
+            raise FitError(
+                "flop_counter='measured' needs the runs' own FLOPs, and their table had no column 'flops': C was filled "
+                "in as 6·N·D. Name the column that holds C, such as flops=total_flops among the columns, or fit with '6nd'"
+            )
         return CostModel.from_runs(runs)
-    raise FitError(
-        f"flop_counter={choice!r} names no cost model.{nearest(str(choice), ('6nd', 'measured'))} "
+    raise InputError(
+        f"flop_counter={choice!r} names no cost model.{nearest(str(choice).lower(), ('6nd', 'measured'))} "
         "Give '6nd', 'measured' (the runs' own FLOPs), or a CostModel"
     )
 

@@ -112,12 +112,16 @@ def _estimate(value: Any, draws: Any, half_width: float, confidence: float) -> E
     low, high = (float(q) for q in np.quantile(finite, [tail, 1.0 - tail]))
     with np.errstate(over="ignore"):
         stderr = float(np.std(finite))
-    # Bootstrap draws may lie to one side of the value: a half-width is never negative.
-    down, up = max(0.0, math.log(value / low)), max(0.0, math.log(high / value))
+    # Bootstrap draws may lie to one side of the value: the interval holds it, and a half-width is never negative.
+    wide_low, wide_high = min(low, value), max(high, value)
+    if half_width:  # else exactly the sampling interval, which rounding would shift
+        down, up = max(0.0, math.log(value / low)), max(0.0, math.log(high / value))
+        wide_low = min(low, value * math.exp(-math.hypot(down, half_width)))
+        wide_high = max(high, value * math.exp(math.hypot(up, half_width)))
     return Estimate(
         value=value,
-        low=min(low, value * math.exp(-math.hypot(down, half_width))),
-        high=max(high, value * math.exp(math.hypot(up, half_width))),
+        low=wide_low,
+        high=wide_high,
         stderr=stderr if math.isfinite(stderr) else None,
         sampling_low=low,
         sampling_high=high,

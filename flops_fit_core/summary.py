@@ -28,9 +28,8 @@ def summary(fit: Fit) -> str:
             "",
             *_parameters(fit),
             "",
-            f"converged: {_converged(fit)}",
-            f"objective: {_objectives(fit)}",
-            f"points used: {fit.n_used}",
+            *_optimizer(fit),
+            *([f"points used: {fit.n_used}"] if fit.n_used else []),
             *_excluded(fit.excluded),
             *_hold_out(fit.hold_out),
             *_members(fit),
@@ -81,7 +80,8 @@ def _with_numbers(fit: Fit) -> list[str]:
 
 def _objectives(fit: Fit) -> str:
     """What was minimised and how small it became; of an average, by every member."""
-    return ", ".join(f"{name} {_objective(each)}" for name, each in fit.members.items()) or _objective(fit)
+    known = {name: each for name, each in fit.members.items() if each.objective is not None}
+    return ", ".join(f"{name} {_objective(each)}" for name, each in known.items()) or _objective(fit)
 
 
 def _objective(fit: Fit) -> str:
@@ -98,21 +98,36 @@ def _parameters(fit: Fit) -> list[str]:
     known = any(estimate.low is not None for estimate in fit.params.values())
     head = ["parameter", "value", f"{percent} low", f"{percent} high", "stderr"] if known else ["parameter", "value"]
     rows = [_row(name, estimate)[: len(head)] for name, estimate in fit.params.items()]
-    title = (
-        f"sampling intervals ({percent}, {draws} resamples; the law taken as true)"
-        if known
-        else "no sampling intervals: see the notes"
-    )
+    if known:
+        title = f"sampling intervals ({percent}, {draws} resamples{_resampled(fit)})"
+    elif draws:
+        title = f"no sampling intervals of the parameters; predictions have them, of {draws} resamples"
+    else:
+        title = "no sampling intervals" + (": see the notes" if fit.notes else "")
     return [markdown_table(head, rows), title]
+
+
+def _resampled(fit: Fit) -> str:
+    """Whose law the intervals take as true; of an average that is the member whose own the draws are."""
+    members = fit.members
+    if not members:
+        return "; the law taken as true"
+    own = [name for name, member in members.items() if fit.draws and set(fit.draws) <= set(member.params)]
+    whose = f" of member {own[0]}, its law taken as true" if len(own) == 1 else ""
+    return whose + ("; how far the members differ is not in them" if whose and len(members) > 1 else "")
 
 
 def _row(name: str, estimate: Estimate) -> list[str]:
     return [name, *map(digits, (estimate.value, estimate.low, estimate.high, estimate.stderr))]
 
 
-def _converged(fit: Fit) -> str:
-    norm = "" if fit.gradient_norm is None else f" (gradient norm {fit.gradient_norm:.2e})"
-    return ("yes" if fit.converged else "NO") + norm
+def _optimizer(fit: Fit) -> list[str]:
+    """How the minimisation ended, as far as the fitter says."""
+    norm = "" if fit.gradient_norm is None else f"gradient norm {fit.gradient_norm:.2e}"
+    lines = [norm] if norm else []
+    if fit.converged is not None:
+        lines = [f"converged: {'yes' if fit.converged else 'NO'}" + (f" ({norm})" if norm else "")]
+    return lines + ([] if fit.objective is None else [f"objective: {_objectives(fit)}"])
 
 
 def _excluded(excluded: tuple[Excluded, ...]) -> list[str]:
@@ -131,7 +146,7 @@ def _excluded(excluded: tuple[Excluded, ...]) -> list[str]:
 
 def _hold_out(errors: Mapping[str, float]) -> list[str]:
     if not errors:
-        return ["hold-out: not possible with these runs, or not asked for"]
+        return ["hold-out: none (not possible with these runs, not asked for, or not offered by this fitter)"]
     return ["hold-out (fitted below a budget, predicted above it):"] + [
         f"  {name}: {value:g}" if float(value).is_integer() else f"  {name}: {digits(value)}"
         for name, value in errors.items()
@@ -174,22 +189,26 @@ def _answers(fit: Fit, budgets: Sequence[float]) -> list[Prediction]:
 
 
 def predictions_text(fit: Fit, predictions: Sequence[Prediction]) -> list[str]:
-    """A fit's predictions as a table, one row a quantity, and what their intervals are where there are any."""
+    """A fit's predictions as a table, one row a quantity, and what their intervals are where there are any.
+
+    Without a model error there is no column of prediction intervals, as `flops_fit_core.answer` has none.
+    """
     percent = f"{100 * fit.confidence:g} %"
     rows, known = [], False
     for answer in predictions:
         for name, e in (("N_opt", answer.n_params), ("D_opt", answer.n_tokens), ("loss", answer.loss)):
             known = known or e.low is not None
             sampling = "—" if e.sampling_low is None else f"{digits(e.sampling_low)} … {digits(e.sampling_high)}"
-            whole = "—" if e.low is None or fit.model_error is None else f"{digits(e.low)} … {digits(e.high)}"
+            whole = "—" if e.low is None else f"{digits(e.low)} … {digits(e.high)}"
             rows.append([si(answer.compute_budget, 5), name, digits(e.value), sampling, whole])
     head = ["C", "quantity", "value", f"{percent} sampling", f"{percent} prediction"]
     if not known:
         return [markdown_table(head[:3], [row[:3] for row in rows])]
+    if fit.model_error is None:
+        table = markdown_table(head[:4], [row[:4] for row in rows])
+        return [table, "the intervals are of sampling alone: this fitter does not say how wrong its law may be"]
     error = (
-        "prediction intervals: not given, this fitter does not say how wrong its law may be"
-        if fit.model_error is None
-        else "prediction intervals hold sampling and model error in quadrature; model error, 90 % half-width per unit of "
+        "prediction intervals hold sampling and model error in quadrature; model error, 90 % half-width per unit of "
         f"ln(C / C_max): {100 * fit.model_error.loss:.5g} % of loss, {fit.model_error.n_params:.5g} in ln N_opt "
         f"({fit.model_error.source})"
     )

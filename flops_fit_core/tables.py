@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flops_fit_core.clusters import TOLERANCE, cluster_budgets
-from flops_fit_core.data.runs import STATUSES, Runs
+from flops_fit_core.data.runs import DERIVED, STATUSES, Runs
 from flops_fit_core.errors import InputError, InputTypeError, nearest
 from flops_fit_core.rows import Rows, read_rows
 from flops_fit_core.serial import plain, unplain
@@ -41,7 +41,8 @@ _STATUS = {
 }
 _MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "nat"})
 _SHOWN = 10
-_MAPPING = 'say which is which, as in columns={"n_params": "params", "n_tokens": "tokens", "loss": "eval/loss"}'
+MAPPING = 'say which is which, as in columns={"n_params": "params", "n_tokens": "tokens", "loss": "eval/loss"}'
+"""What to do where columns are missing; the command line says it in its own words."""
 _CALLER = 4
 """Frames from a warning of `_budgets` to whoever called `flops_fit.read_runs` or `Runs.from_csv`."""
 _FAR_OFF = 10.0
@@ -79,7 +80,7 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
     if bad_rows not in ("error", "drop"):
         raise InputError(f"bad_rows is {bad_rows!r}; it must be 'error' or 'drop'")
     if columns is not None and not isinstance(columns, Mapping):
-        raise InputTypeError(f"columns={columns!r} is a {type(columns).__name__}, not a mapping: {_MAPPING}")
+        raise InputTypeError(f"columns={columns!r} is a {type(columns).__name__}, not a mapping: {MAPPING}")
     rows = read_rows(path)
     names = _names(rows, columns or {})
     values, faults = _values(rows, names)
@@ -91,7 +92,7 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
     values = {name: [column[i] for i in keep] for name, column in values.items()}
     values.setdefault("label", [rows.places[i] for i in keep])
     derived = [name for name in ("n_params", "n_tokens", "flops") if name not in names]
-    notes += tuple(f"{name} was not in the table: by C = 6·N·D" for name in derived)
+    notes += tuple(DERIVED.format(name) for name in derived)
     notes += _contradictions(values, [rows.places[i] for i in keep])
     _complete(values)
     notes += _budgets(values)
@@ -121,7 +122,7 @@ def _names(rows: Rows, columns: Mapping[str, str]) -> dict[str, str]:
     if "loss" not in names or len(axes) < 2:
         missing = ["'loss'"] * ("loss" not in names) + ["two of 'n_params', 'n_tokens', 'flops'"] * (len(axes) < 2)
         raise InputError(
-            f"{rows.source} lacks {' and '.join(missing)}. It has {', '.join(map(repr, rows.header))}: {_MAPPING}"
+            f"{rows.source} lacks {' and '.join(missing)}. It has {', '.join(map(repr, rows.header))}: {MAPPING}"
         )
     return names
 

@@ -57,6 +57,8 @@ class Estimate:
             return si(self.value, 5)
         if self.sampling_low is None or self.sampling_high is None:
             return f"{si(self.value, 5)} ({percent}{si(self.low)} to {si(self.high)})"
+        if (self.low, self.high) == (self.sampling_low, self.sampling_high):  # no model error is in it
+            return f"{si(self.value, 5)} ({percent}sampling {si(self.low)} to {si(self.high)})"
         return (
             f"{si(self.value, 5)} ({percent}prediction {si(self.low)} to {si(self.high)}; "
             f"{percent}sampling {si(self.sampling_low)} to {si(self.sampling_high)})"
@@ -147,10 +149,10 @@ class Fit:
         cost: C as a function of N and D.
         confidence: of every interval, such as 0.9.
         draws: the bootstrap's parameters by name, each of shape (bootstrap,); empty without one.
-        objective: value of the objective at the fit.
-        converged: whether the optimizer's own criterion was met.
+        objective: value of the objective at the fit; ``None`` where the fitter does not say.
+        converged: whether the optimizer's own criterion was met; ``None`` where the fitter does not say.
         gradient_norm: norm of the scaled gradient at the fit.
-        n_used: runs that were fitted.
+        n_used: runs that were fitted; 0 where the fitter does not say.
         excluded: runs and budgets left out or flagged, each with its reason.
         hold_out: errors of rolling hold-out, by name; empty where it could not be done.
         model_error: how wrong the law's form may be, or ``None`` where the fitter does not say.
@@ -166,8 +168,8 @@ class Fit:
     cost: CostModel = attrs.field(factory=CostModel)
     confidence: float = 0.9
     draws: Mapping[str, Floats] = attrs.field(factory=dict, repr=False, eq=False)
-    objective: float = 0.0
-    converged: bool = True
+    objective: float | None = None
+    converged: bool | None = None
     gradient_norm: float | None = None
     n_used: int = 0
     excluded: tuple[Excluded, ...] = ()

@@ -26,6 +26,12 @@ STATUSES = ("done", "diverged", "failed")
 NON_EMBEDDING = "N counts non-embedding parameters"
 """The note of a table whose N is without look-up tables."""
 
+DERIVED = "{} was not in the table: by C = 6·N·D"
+"""The note of a table that was read without N, D or C, by the column's name."""
+
+NO_FLOPS = DERIVED.format("flops")
+"""The note of a table that was read without C of its own."""
+
 
 @attrs.frozen(kw_only=True)
 class CurvePoint:

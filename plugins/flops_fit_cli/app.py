@@ -17,6 +17,7 @@ from flops_fit_cli.settings import Settings, value_of
 from flops_fit_cli.show import fit_json, plan_json, predictions_shown, print_json, result_json
 from flops_fit_core.errors import InputError
 from flops_fit_core.serial import to_plain
+from flops_fit_core.tables import MAPPING
 
 app = typer.Typer(
     help="Compute-optimal model size, data and loss, with error bars.",
@@ -161,7 +162,7 @@ def fit(
     flops-fit fit runs.csv --target 1e23 1e24 --out-dir figures
     """
     chosen = Settings(settings, ("fitter",))
-    table = flops_fit.read_runs(runs, _columns(columns))
+    table = _read(runs, _columns(columns))
     fits = flops_fit.fit(table, [chosen.make("fitter", name) for name in fitter], flop_counter)
     predictions = [fits[0].predict(budget) for budget in target]
     files = [] if out_dir is None else flops_fit.report(table, fits, out_dir, name=runs.stem).files
@@ -236,6 +237,15 @@ def _say(files: Iterable[Path]) -> None:
 
 def _sizes(words: list[str]) -> list[Any] | None:
     return [value_of(word) for word in words] or None
+
+
+def _read(path: Path, columns: dict[str, str]) -> flops_fit.Runs:
+    """Read runs; where columns are missing, say how the command line names them."""
+    try:
+        return flops_fit.read_runs(path, columns)
+    except InputError as error:
+        here = "say which is which, as in --columns n_params=params n_tokens=tokens loss=eval/loss"
+        raise InputError(str(error).replace(MAPPING, here)) from error
 
 
 def _columns(words: list[str]) -> dict[str, str]:

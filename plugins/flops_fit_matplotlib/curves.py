@@ -64,7 +64,7 @@ class Sweep:
         budget: C of every run's budget, FLOPs, shape (n,).
         budgets: the different ones, ascending.
         usable: runs that have a loss, shape (n,).
-        left_out: usable runs that the fit of the curves left out, shape (n,).
+        left_out: usable runs that the first fit left out, shape (n,): the one that gives the answer and its path.
         flagged: usable runs that it called outliers and used all the same, shape (n,).
         beaten: usable runs of a cell (budget, size, seed) in which another recipe did better, shape (n,).
         curves: one for every budget that has one.
@@ -87,7 +87,8 @@ class Sweep:
         runs = result.runs
         budget = _budget_of(runs, result)
         usable = runs.usable()
-        fit, curves, source = _curves(result, budget, usable)
+        fit = result.fit
+        curves, source = _curves(result, budget, usable)
         left_out = usable & _named(runs, _left_out(fit))
         flagged = usable & _named(runs, {item.run for item in fit.excluded if item.used} if fit else set())
         return cls(
@@ -126,16 +127,16 @@ def _budget_of(runs: Runs, result: Result) -> Floats:
     return np.asarray(cluster_budgets(flops).budget)
 
 
-def _curves(result: Result, budget: Floats, usable: Bools) -> tuple[Fit | None, tuple[Curve, ...], str]:
+def _curves(result: Result, budget: Floats, usable: Bools) -> tuple[tuple[Curve, ...], str]:
     for fit in result.fits:
         if "budgets" in fit.details:
-            return fit, _parabolas(fit, np.unique(budget[usable])), "parabola"
+            return _parabolas(fit, np.unique(budget[usable])), "parabola"
     for fit in result.fits:
         try:
-            return fit, _slices(fit, result.runs, budget, usable), fit.fitter
+            return _slices(fit, result.runs, budget, usable), fit.fitter
         except FitError:  # describes only the optimum
             continue
-    return result.fit, (), ""
+    return (), ""
 
 
 def _parabolas(fit: Fit, budgets: Floats) -> tuple[Curve, ...]:

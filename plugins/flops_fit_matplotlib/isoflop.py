@@ -24,8 +24,9 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     axes = figure.add_subplot()
     style.dress(axes)
     colors = style.budget_colors(sweep.budgets)
+    answer = f"{result.fit.fitter} fit" if result.fit is not None and len(result.fits) > 1 else "fit"
     for budget, color in colors.items():
-        _draw_runs(axes, sweep, budget, color)
+        _draw_runs(axes, sweep, budget, color, answer)
     for curve in sweep.curves:
         color = colors.get(curve.budget, style.NO_BUDGET)
         axes.plot(curve.n_params, curve.loss, color=color, linewidth=1.8, zorder=2)
@@ -34,7 +35,8 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     _scale(axes, sweep)
     _draw_unfinished(axes, sweep, colors)
     axes.set_xlabel("Parameters N", fontsize=style.LABEL)
-    axes.set_ylabel(f"Held-out loss per {style.singular(result.data_unit)}", fontsize=style.LABEL)
+    loss = "Held-out loss" if result.records else "Loss"  # what a table's loss was measured on, nobody says
+    axes.set_ylabel(f"{loss} per {style.singular(result.data_unit)}", fontsize=style.LABEL)
     axes.set_title(
         f"{result.workload}: loss at equal compute", fontsize=style.TITLE, loc="left", color=style.INK, pad=12
     )
@@ -42,7 +44,8 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     return figure
 
 
-def _draw_runs(axes: Axes, sweep: Sweep, budget: float, color: style.Color) -> None:
+def _draw_runs(axes: Axes, sweep: Sweep, budget: float, color: style.Color, fit: str) -> None:
+    """Draw a budget's runs, and mark what `fit`, so called, left out or flagged."""
     runs, here = sweep.runs, sweep.at(budget) & sweep.usable
     beaten, out = here & sweep.beaten, here & sweep.left_out & ~sweep.beaten
     kept = here & ~beaten & ~out
@@ -59,13 +62,13 @@ def _draw_runs(axes: Axes, sweep: Sweep, budget: float, color: style.Color) -> N
     if out.any():
         axes.plot(
             runs.n_params[out], runs.loss[out], "x", color=color, markersize=6.5, markeredgewidth=1.4,
-            label="left out of the fit", zorder=3,
+            label=f"left out of the {fit}", zorder=3,
         )  # fmt: skip
     ringed = kept & sweep.flagged
     if ringed.any():
         axes.plot(
             runs.n_params[ringed], runs.loss[ringed], "o", markerfacecolor="none", markeredgecolor=style.INK,
-            markersize=11.0, markeredgewidth=1.2, label="flagged, in the fit", zorder=3,
+            markersize=11.0, markeredgewidth=1.2, label=f"flagged, in the {fit}", zorder=3,
         )  # fmt: skip
 
 
@@ -122,4 +125,7 @@ def _legend(figure: Figure, axes: Axes, colors: dict[float, style.Color], *, lin
     handles, labels = axes.get_legend_handles_labels()
     meanings = dict(zip(labels, handles, strict=True))
     if meanings:
-        axes.legend(meanings.values(), meanings.keys(), loc="best", frameon=False, fontsize=style.TICK)
+        axes.legend(
+            meanings.values(), meanings.keys(), loc="best", fontsize=style.TICK,
+            facecolor="white", edgecolor=style.GRID, framealpha=0.85, fancybox=False,
+        )  # fmt: skip

@@ -161,7 +161,8 @@ def _axes(axes: Axes, ylabel: str) -> None:
 
 
 def _band(axes: Axes, line: _Line, low: Floats, high: Floats) -> None:
-    label = f"{100 * line.fit.confidence:g} % prediction interval"
+    kind = "sampling" if line.fit.model_error is None else "prediction"
+    label = f"{100 * line.fit.confidence:g} % {kind} interval"
     axes.fill_between(line.budgets, low, high, color=style.ACCENT, alpha=0.15, linewidth=0, label=label, zorder=1)
 
 
@@ -187,7 +188,9 @@ def _exponent(line: _Line, name: str, symbol: str) -> str:
     """The slope d ln N_opt / d ln C over the budgets that were trained, with the fit's own interval if it has one."""
     estimate = line.fit.params.get({"N": "a", "D": "b"}[symbol])
     if estimate is not None and estimate.low is not None and estimate.high is not None:
-        return f"${symbol}\\propto C^{{{estimate.value:.3f}}}$  ({estimate.low:.3f} to {estimate.high:.3f})"
+        percent = f"{100 * line.fit.confidence:g} %"
+        interval = f"{percent} sampling {estimate.low:.3f} to {estimate.high:.3f}"
+        return f"${symbol}\\propto C^{{{estimate.value:.3f}}}$  ({interval})"
     within = line.budgets <= line.largest
     slope = np.polyfit(np.log(line.budgets[within]), np.log(line.values(name)[within]), 1)[0]
     return f"${symbol}\\propto C^{{{slope:.3f}}}$"

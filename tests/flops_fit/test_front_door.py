@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import flops_fit
+from flops_fit_core.errors import InputError
 
 HEAVY = {"torch", "scipy", "lmfit", "accelerate", "matplotlib", "pandas", "rich", "loky"}
 
@@ -54,11 +55,21 @@ def test_runs_of_ones_own_are_drawn(tmp_path):
     assert all(path.is_relative_to(tmp_path) and path.stat().st_size > 1000 for path in report.files)
     (axes,) = report.figures["isoflop"].axes
     assert axes.get_title(loc="left") == "mine: loss at equal compute"
-    assert axes.get_ylabel() == "Held-out loss per image"
+    assert axes.get_ylabel() == "Loss per image"
     assert set(flops_fit.report(runs, fits[0], str(tmp_path)).figures) == {"isoflop", "scaling"}
     for wrong in ((fits, runs), (runs, []), (runs, [None])):
         with pytest.raises(flops_fit.FlopsFitError, match="report takes runs and what fit"):
             flops_fit.report(*wrong, tmp_path)
+
+
+def test_a_file_in_place_of_a_folder_is_named(tmp_path):
+    runs = flops_fit.Runs(n_params=[1e6], n_tokens=[1e8], loss=[2.0])
+    fit = flops_fit.Fit(fitter="mine", params={})
+    file = tmp_path / "runs.csv"
+    file.write_text("loss\n")
+    for place in (file, str(file / "figures")):
+        with pytest.raises(InputError, match=r"runs\.csv' is a file; name a folder"):
+            flops_fit.report(runs, fit, place)
 
 
 def test_every_default_plugin_is_found_through_entry_points():

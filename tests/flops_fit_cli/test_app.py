@@ -172,6 +172,8 @@ def test_names_of_columns_are_needed(table):
     done = call("fit", table)
     assert done.returncode == 2
     assert "loss" in done.stderr
+    assert "--columns n_params=params n_tokens=tokens loss=eval/loss" in done.stderr
+    assert "columns={" not in done.stderr
 
 
 SWEEP = ("--budgets", "1e10", "2e10", "4e10", "--set", "workload.head_dim=4", "planner.sizes_per_budget=5")

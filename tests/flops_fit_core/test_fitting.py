@@ -46,8 +46,22 @@ def test_where_every_fitter_fails_that_is_the_error():
 def test_no_fitter_and_a_misspelt_cost_model_are_refused():
     with pytest.raises(InputError, match=r"fitter=\[\] names no fitter"):
         flops_fit.fit(runs(), [])
-    with pytest.raises(FitError, match="Did you mean 'measured'"):
-        flops_fit.fit(runs(), Works(), flop_counter="mesured")
+    for misspelt, meant in (("mesured", "measured"), ("6ND", "6nd")):
+        with pytest.raises(InputError, match=f"Did you mean '{meant}'"):
+            flops_fit.fit(runs(), Works(), flop_counter=misspelt)
+
+
+def test_runs_whose_flops_were_filled_in_by_6nd_have_none_of_their_own(tmp_path):
+    table = tmp_path / "runs.csv"
+    table.write_text("n_params,n_tokens,loss,n_params_non_embedding\n1e6,1e8,3,9e5\n2e6,1e8,2,18e5\n3e6,1e8,1,27e5\n")
+    read = flops_fit.read_runs(table)
+    with pytest.raises(FitError, match=r"no column 'flops': C was filled in as 6·N·D\. Name the column"):
+        flops_fit.fit(read, Works(), flop_counter="measured")
+    assert flops_fit.fit(read, Works()).cost.name == "6nd"
+    other = flops_fit.fit(
+        read.non_embedding(), Works(), flop_counter="measured"
+    )  # 6ND of the whole is not that of the rest
+    assert other.cost.flops(9e5, 1e8) == pytest.approx(6e14)
 
 
 def test_what_n_and_c_are_without_look_up_tables_is_said():

@@ -48,6 +48,7 @@ def fit(**changes):
         "draws": draws,
         "cost": CostModel.measured([1e6, 3e6], [7e6, 2e7]),
         "objective": 0.00104321987,
+        "converged": True,
         "gradient_norm": 3.2e-9,
         "n_used": 240,
         "excluded": (Excluded(run="line 7", reason="diverged"), Excluded(run="line 9", reason="outlier", used=True)),
@@ -100,8 +101,31 @@ def test_what_is_missing_is_said():
     assert "converged: NO" in text
     assert "no sampling intervals" in text
     assert "excluded: none" in text
-    assert "hold-out: not possible" in text
-    assert "this fitter does not say how wrong" in summary(fit(model_error=None))
+    assert "hold-out: none (not possible" in text
+    no_error = summary(fit(model_error=None))
+    assert "the intervals are of sampling alone: this fitter does not say how wrong its law may be" in no_error
+    assert "90 % prediction" not in no_error
+
+
+def test_what_a_fitter_did_not_set_is_not_printed():
+    drawn = fit()
+    bare = Fit(fitter="mine", params={n: Estimate(value=v) for n, v in VALUES.items()}, draws=drawn.draws,
+               largest_budget=1e21, law=Additive())  # fmt: skip
+    text = summary(bare)
+    assert "no sampling intervals of the parameters; predictions have them, of 500 resamples" in text
+    assert "90 % sampling" in text
+    for word in ("see the notes", "converged", "objective", "points used", "90 % prediction"):
+        assert word not in text
+    assert "prediction" not in str(bare.predict(2e21)).split("note: ")[0]
+    assert "90 % sampling" in str(bare.predict(2e21))
+    assert "90 % prediction" in str(drawn.predict(2e21))
+    text = summary(attrs.evolve(bare, draws={}))
+    assert "no sampling intervals\n" in text
+    assert summary(attrs.evolve(bare, gradient_norm=1e-9)).count("gradient norm 1.00e-09") == 1
+    assert Fit.from_dict(json.loads(json.dumps(bare.to_dict()))) == bare
+    assert "converged: yes\nobjective: 0.00000\n" in summary(
+        Fit.from_dict({**bare.to_dict(), "objective": 0.0, "converged": True})  # as a folder of before holds them
+    )
 
 
 def test_without_any_interval_there_are_no_columns_of_dashes():
@@ -144,6 +168,16 @@ def test_the_members_of_an_average_stand_side_by_side(average):
         values = [e.value for answer in answers for e in (answer.n_params, answer.loss)]
         assert row[1:] == [digits(value) for value in (member.hold_out["loss_error"], *values)]
     assert f"objective: surface {digits(average.objective)} (log_huber, delta" in average.summary()
+
+
+@pytest.mark.parametrize("names", [("one",), ("one", "two")])
+def test_intervals_of_an_average_say_whose_they_are(names):
+    two = {"two": Fit(fitter="two", params={"k": Estimate(value=1.0)}).to_dict()}
+    plain = {"one": attrs.evolve(fit(), draws={}, details={}).to_dict(), **two}
+    text = summary(fit(details={"members": {name: plain[name] for name in names}}))
+    (line,) = [line for line in text.splitlines() if line.startswith("sampling intervals")]
+    assert line.startswith("sampling intervals (90 %, 500 resamples of member one, its law taken as true")
+    assert ("how far the members differ is not in them" in line) == (len(names) > 1)
 
 
 def test_long_lists_are_cut_and_counted():

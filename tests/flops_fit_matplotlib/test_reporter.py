@@ -14,7 +14,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from flops_fit_core.data import CostModel, Estimate, Excluded, Fit, Plan, Result, Runs
+from flops_fit_core.data import CostModel, Estimate, Excluded, Fit, ModelError, Plan, Result, Run, RunRecord, Runs
 from flops_fit_core.stages import Reporter
 from flops_fit_matplotlib import MatplotlibReporter
 
@@ -183,6 +183,26 @@ def test_what_the_fit_left_out_is_marked_and_not_hidden():
     np.testing.assert_allclose(marked(axes, "flagged, in the fit"), [[runs.n_params[3], runs.loss[3]]])
 
 
+def test_of_several_fits_the_marks_are_those_of_the_one_whose_path_is_drawn():
+    runs = sweep()
+    parabolas = attrs.evolve(isoflop_fit(runs, outliers=["run1"]), excluded=(Excluded(run="run9", reason="x"),))
+    law = surface_fit(excluded=(Excluded(run="run3", reason="y", used=True),))
+    (axes,) = draw(fits=[law, parabolas])["isoflop"].axes
+    assert len(marked(axes, "parabola minimum")) == len(BUDGETS)
+    assert not any(line.get_marker() == "x" for line in axes.lines)
+    np.testing.assert_allclose(marked(axes, "flagged, in the surface fit"), [[runs.n_params[3], runs.loss[3]]])
+    (axes,) = draw(fits=[attrs.evolve(law, excluded=(Excluded(run="run3", reason="y"),)), parabolas])["isoflop"].axes
+    np.testing.assert_allclose(marked(axes, "left out of the surface fit"), [[runs.n_params[3], runs.loss[3]]])
+
+
+def test_the_legend_of_marks_stands_in_a_frame():
+    (axes,) = draw(fits=[surface_fit()])["isoflop"].axes
+    frame = axes.get_legend().get_frame()
+    assert axes.get_legend().get_frame_on()
+    assert 0.7 < frame.get_alpha() < 1
+    assert to_rgba(frame.get_facecolor())[:3] == (1, 1, 1)
+
+
 def test_a_run_that_diverged_is_seen_at_the_edge():
     runs = sweep()
     loss = runs.loss.copy()
@@ -224,7 +244,11 @@ def test_the_budgets_are_named_in_order_in_colours_that_grey_keeps_apart():
 def test_axes_say_what_they_show_in_the_unit_of_the_data(unit, one):
     figures = draw(fits=[surface_fit()], data_unit=unit)
     (axes,) = figures["isoflop"].axes
-    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Parameters N", f"Held-out loss per {one}")
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Parameters N", f"Loss per {one}")
+    record = RunRecord(run=Run(budget=1e15, size=1, n_params=1, n_tokens=1, flops=6.0))
+    trained = attrs.evolve(result(data_unit=unit), records=(record,))
+    (axes,) = MatplotlibReporter().figures(trained)["isoflop"].axes
+    assert axes.get_ylabel() == f"Held-out loss per {one}"
     panels = figures["scaling"].axes
     assert [panel.get_ylabel() for panel in panels] == [
         "Optimal parameters N", f"Optimal training {unit} D", f"Optimal loss per {one}",
@@ -275,7 +299,9 @@ def test_the_band_is_the_interval_of_the_prediction():
             n = prediction.n_params
             low, high = at / 6 / n.high**2, at / 6 / n.low**2
         np.testing.assert_allclose(drawn, [low, high], rtol=1e-9)
-    assert "90 % prediction interval" in texts(panels[0].figure)
+    assert "90 % sampling interval" in texts(panels[0].figure)
+    known = attrs.evolve(fit, model_error=ModelError(loss=0.01, n_params=0.3, source="x"))
+    assert "90 % prediction interval" in texts(draw(fits=[known])["scaling"])
 
 
 def test_the_exponents_are_written_in():
@@ -284,7 +310,7 @@ def test_the_exponents_are_written_in():
     assert f"$D\\propto C^{{{ALPHA / (ALPHA + BETA):.3f}}}$" in texts(figure)
     told = surface_fit()
     told = attrs.evolve(told, params={**told.params, "a": Estimate(value=0.4512, low=0.43, high=0.4777)})
-    assert "$N\\propto C^{0.451}$  (0.430 to 0.478)" in texts(draw(fits=[told])["scaling"])
+    assert "$N\\propto C^{0.451}$  (90 % sampling 0.430 to 0.478)" in texts(draw(fits=[told])["scaling"])
 
 
 def test_the_points_of_the_panels_are_each_budgets_own_optimum():
@@ -303,7 +329,7 @@ def test_every_fit_has_its_line_and_the_legend_names_each_meaning_once():
     (legend,) = figure.legends
     names = [text.get_text() for text in legend.get_texts()]
     assert sorted(names) == sorted([
-        "90 % prediction interval", "surface fit, dashed beyond the runs", "isoflop fit", "parabola minimum",
+        "90 % sampling interval", "surface fit, dashed beyond the runs", "isoflop fit", "parabola minimum",
         "parabola minimum, not used",
     ])  # fmt: skip
 
