@@ -28,6 +28,7 @@ MIDDLE = (0.1587, 0.8413)
 """Ends of the middle 68 % of the draws: one standard deviation on either side, were they normal."""
 HEAVY = 3.0
 """The most half-widths of the middle 68 % that a standard deviation may be and still describe the draws."""
+NOT_TOLD = "no sampling interval: the runs do not tell every parameter, so that refits wander without end"
 
 
 def _known_params(_: Any, __: Any, params: lmfit.Parameters | None) -> None:
@@ -106,7 +107,7 @@ class SurfaceFitter:
         unidentified, determined = (
             identify.unidentified(found) if self.params is None else constrained.unidentified(found, result)
         )
-        draws, about_draws = self._draws(found)
+        draws, about_draws = self._draws(found) if determined else ({}, (NOT_TOLD,))
         held = self._held(runs, cost, ~marked) if self.hold_out else ()
         law = attrs.evolve(self)
         object.__setattr__(law, "lmfit_result", result)

@@ -89,3 +89,13 @@ def test_budgets_that_nobody_stated_are_said_where_they_matter():
     for fitter in FITTERS:
         assert any("6 budgets recovered from C" in note for note in fitter.fit(bare, SIX_ND).notes)
         assert not any("recovered" in note for note in fitter.fit(runs, SIX_ND).notes)
+
+
+def test_what_is_not_identified_has_no_interval():
+    n = np.geomspace(1e7, 1e10, 20)
+    noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(20))
+    runs = Runs(n_params=n, n_tokens=20 * n, loss=additive.loss(LAW, n, 20 * n) * noise)
+    fit = SurfaceFitter(bootstrap=50).fit(runs, SIX_ND)
+    assert not fit.draws
+    assert fit.params["alpha"].low is None
+    assert "no sampling interval: the runs do not tell every parameter" in said(fit)
