@@ -150,7 +150,7 @@ class FrontierFitter:
                 *usable.notes,
                 *(holdout.grouping(runs) if held else ()),
                 *(f"of the additive law, where this one starts: {note}" for note in unidentified),
-                *((UNTOLD,) if unidentified and self.priors else ()),
+                *((UNTOLD,) if self.priors and not determined else ()),
                 *unseen_optimum(self.law(found.params, cost), kept, cost),
                 *outliers.notes(runs),
                 NO_INTERVAL if self.priors else NOT_RESAMPLED,

@@ -5,6 +5,8 @@ Five budgets by seven sizes on a known law, lognormal noise, a few runs far too 
 90 %: the case bootstrap's, and the prediction interval, which adds the error of the law's form.
 
     python tests/benchmarks/coverage.py --replicates 1000 --write docs/coverage.md
+
+Other budgets than the page's, such as those inside the sweep: --ahead 0.01 0.1 1.
 """
 
 from __future__ import annotations
@@ -32,7 +34,6 @@ NOISES = (0.003, 0.01)
 AHEAD = (10.0, 100.0)
 COST = CostModel.six_nd()
 PARAMETERS = ("alpha", "beta", "E")
-ANSWERS = tuple(f"{what} at {ahead:g}x" for ahead in AHEAD for what in ("N_opt", "loss"))
 FITTERS: dict[str, SurfaceFitter | EnsembleFitter] = {
     "Huber, delta 1e-3 (default)": SurfaceFitter(outliers="keep", hold_out=False),
     "adaptive Huber, outliers excluded": SurfaceFitter(delta="adaptive", outliers="exclude", hold_out=False),
@@ -45,12 +46,17 @@ class Tally:
     """Whether each replicate's interval held the truth: arrays (replicates, quantities) of truth values.
 
     Attributes:
-        sampling: of `PARAMETERS` and `ANSWERS`.
-        prediction: of `ANSWERS`.
+        sampling: of `PARAMETERS` and `answers`.
+        prediction: of `answers`.
     """
 
     sampling: np.ndarray
     prediction: np.ndarray
+
+
+def answers(ahead: Sequence[float]) -> list[str]:
+    """What is asked, by name, at so many times the largest budget."""
+    return [f"{what} at {times:g}x" for times in ahead for what in ("N_opt", "loss")]
 
 
 def covered(held: np.ndarray) -> np.ndarray:
@@ -78,32 +84,34 @@ def sweep(noise: float, rng: np.random.Generator) -> Runs:
     return Runs(n_params=n_all, n_tokens=d_all, loss=loss, budget=np.repeat(BUDGETS, len(SIZES)))
 
 
-def truths() -> list[float]:
-    """True values of `PARAMETERS` and `ANSWERS`."""
-    ahead = [additive.optimum(TRUTH, COST, float(BUDGETS[-1] * factor)) for factor in AHEAD]
-    return [*(TRUTH[name] for name in PARAMETERS), *(float(o[i]) for o in ahead for i in (0, 2))]
+def truths(ahead: Sequence[float]) -> list[float]:
+    """True values of `PARAMETERS` and `answers`."""
+    optima = [additive.optimum(TRUTH, COST, float(BUDGETS[-1] * times)) for times in ahead]
+    return [*(TRUTH[name] for name in PARAMETERS), *(float(o[i]) for o in optima for i in (0, 2))]
 
 
-def holds(fitter: SurfaceFitter | EnsembleFitter, runs: Runs) -> tuple[list[bool], list[bool]]:
+def holds(fitter: SurfaceFitter | EnsembleFitter, runs: Runs, ahead: Sequence[float]) -> tuple[list[bool], list[bool]]:
     """Whether each sampling and each prediction interval holds the truth; an ensemble's exponents are its member's."""
     fit = fitter.fit(runs, COST)
     prefix = "surface_" if isinstance(fitter, EnsembleFitter) else ""
     parameters = [fit.params[prefix + name] for name in PARAMETERS]
-    answers = [fit.predict(float(BUDGETS[-1] * factor)) for factor in AHEAD]
-    estimates = [estimate for answer in answers for estimate in (answer.n_params, answer.loss)]
+    found = [fit.predict(float(BUDGETS[-1] * times)) for times in ahead]
+    estimates = [estimate for answer in found for estimate in (answer.n_params, answer.loss)]
     sampling = [*((p.low, p.high) for p in parameters), *((e.sampling_low, e.sampling_high) for e in estimates)]
     prediction = [(e.low, e.high) for e in estimates]
     inside = [
-        [low <= truth <= high for (low, high), truth in zip(ends, truths()[-len(ends) :], strict=True)]
+        [low <= truth <= high for (low, high), truth in zip(ends, truths(ahead)[-len(ends) :], strict=True)]
         for ends in (sampling, prediction)
     ]
     return inside[0], inside[1]
 
 
-def simulate(fitter: SurfaceFitter | EnsembleFitter, noise: float, replicates: int, seed: int) -> Tally:
+def simulate(
+    fitter: SurfaceFitter | EnsembleFitter, noise: float, replicates: int, seed: int, ahead: Sequence[float] = AHEAD
+) -> Tally:
     """Fit `replicates` simulated sweeps."""
     held = [
-        holds(attrs.evolve(fitter, seed=replicate), sweep(noise, np.random.default_rng([seed, replicate])))
+        holds(attrs.evolve(fitter, seed=replicate), sweep(noise, np.random.default_rng([seed, replicate])), ahead)
         for replicate in range(replicates)
     ]
     return Tally(*(np.array(column) for column in zip(*held, strict=True)))
@@ -122,8 +130,9 @@ def table(rows: Sequence[tuple[str, float, np.ndarray]], quantities: Sequence[st
     return markdown_table(["fit", "noise", *quantities], cells)
 
 
-def report(tallies: Sequence[tuple[str, float, Tally]], replicates: int, seed: int, seconds: float) -> str:
+def report(tallies: Sequence[tuple[str, float, Tally]], options: argparse.Namespace, seconds: float) -> str:
     """The Markdown page."""
+    replicates, seed, ahead = options.replicates, options.seed, options.ahead
     law = f"E = {TRUTH['E']}, A = {TRUTH['A']}, B = {TRUTH['B']}, alpha = {TRUTH['alpha']}, beta = {TRUTH['beta']}"
     return "\n".join(
         [
@@ -135,7 +144,7 @@ def report(tallies: Sequence[tuple[str, float, Tally]], replicates: int, seed: i
             f"({BUDGETS[0]:.0e} to {BUDGETS[-1]:.0e} FLOPs) of {len(SIZES)} sizes",
             f"(a quarter to four times the optimum) on the law {law};",
             f"lognormal noise as given; {100 * OUTLIERS:g} % of the runs are 5 to 50 % too high.",
-            "N_opt and loss are at 10 and 100 times the largest budget.",
+            f"N_opt and loss are at {' and '.join(f'{times:g}' for times in ahead)} times the largest budget.",
             "",
             "## Sampling intervals",
             "",
@@ -143,17 +152,17 @@ def report(tallies: Sequence[tuple[str, float, Tally]], replicates: int, seed: i
             "alpha, beta and E are its additive member's; its N_opt and loss carry that member's interval moved to the",
             "average, which does not cover the ensemble's own error where, as here, the additive law is exactly true.",
             "",
-            table([(name, noise, t.sampling) for name, noise, t in tallies], (*PARAMETERS, *ANSWERS)),
+            table([(name, noise, t.sampling) for name, noise, t in tallies], (*PARAMETERS, *answers(ahead))),
             "",
             "## Prediction intervals",
             "",
             "With the error that the law's form may have out there, which is nil in this simulation and in no real sweep:",
             "they are meant to be wider than these sweeps need ({doc}`holdout` has real ones).",
             "",
-            table([(name, noise, t.prediction) for name, noise, t in tallies], ANSWERS),
+            table([(name, noise, t.prediction) for name, noise, t in tallies], answers(ahead)),
             "",
             "Made by `python tests/benchmarks/coverage.py --replicates "
-            f"{replicates} --seed {seed} --write docs/coverage.md`.",
+            f"{replicates} --seed {seed} --ahead {' '.join(f'{times:g}' for times in ahead)}`.",
             "",
         ]
     )
@@ -164,15 +173,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--replicates", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=20260729)
+    parser.add_argument("--ahead", type=float, nargs="+", default=AHEAD)
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     began = time.process_time()
     tallies = [
-        (name, noise, simulate(fitter, noise, options.replicates, options.seed))
+        (name, noise, simulate(fitter, noise, options.replicates, options.seed, options.ahead))
         for name, fitter in FITTERS.items()
         for noise in NOISES
     ]
-    page = report(tallies, options.replicates, options.seed, math.ceil(time.process_time() - began))
+    page = report(tallies, options, math.ceil(time.process_time() - began))
     if options.write:
         options.write.write_text(page, encoding="utf-8")
     print(page)

@@ -75,9 +75,12 @@ def inside(held: tuple[Held, ...], fits: dict[float, Fit]) -> dict[str, tuple[in
         for name, estimate in (("loss", answer.loss), ("N_opt", answer.n_params)):
             value = seen[name]
             if math.isfinite(value) and estimate.low is not None:
-                sampled = estimate.sampling_low <= value <= estimate.sampling_high  # type: ignore[operator]
-                hits.setdefault(f"{name}, sampling", []).append(sampled)
-                hits.setdefault(f"{name}, prediction", []).append(estimate.low <= value <= estimate.high)  # type: ignore[operator]
+                ends = {
+                    "sampling": (estimate.sampling_low, estimate.sampling_high),
+                    "prediction": (estimate.low, estimate.high),
+                }
+                for kind, (low, high) in ends.items():
+                    hits.setdefault(f"{name}, {kind}", []).append(low <= value <= high)
     return {name: (sum(found), len(found)) for name, found in hits.items()}
 
 
