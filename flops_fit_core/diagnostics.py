@@ -1,6 +1,6 @@
-"""What to doubt about a study: the known ways in which such sweeps mislead, looked for one by one.
+"""What to doubt about a study or a fit: the known ways in which such sweeps mislead, looked for one by one.
 
-In: records, the table of runs and the fits. Out: `Diagnostic` values in plain words.
+In: records, the table of runs and the fits. Out: `Diagnostic` values in plain words, or a fit with these among its notes.
 """
 
 from __future__ import annotations
@@ -8,33 +8,60 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+import attrs
 import numpy as np
 
 from flops_fit_core.cells import best_of_cells
+from flops_fit_core.clusters import cluster_budgets
 from flops_fit_core.compare import disagreements, largest_budget
 from flops_fit_core.data import Diagnostic, Fit, RunRecord, Runs
 from flops_fit_core.errors import FitError, FlopsFitError
+from flops_fit_core.noise import slice_scatter
 from flops_fit_core.text import si
 
 MAX_EPOCHS = 4
 MIN_BUDGETS = 3
+MIN_SIZES = 3
+"""Sizes of a budget below which its lowest loss is at an edge whatever the runs are."""
 FAR = 40.0
+_FEW_TOKENS = 0.3
+"""Units of data per parameter that few sweeps go below: language models' optimum is near 20."""
+_SHOWN = 12
 
 
 def diagnose(records: Sequence[RunRecord], runs: Runs, fits: Sequence[Fit], parametrization: str) -> list[Diagnostic]:
-    """Every diagnostic that can be read off the records and fits."""
+    """Every diagnostic that can be read off the records and fits of a study."""
+    judged = _judged(runs)
     return [
         *_unfinished(records),
-        *_too_few_budgets(runs),
-        *_edges(runs),
+        *_too_few_budgets(judged),
+        *_edges(judged),
         *_epochs(records),
         *_short_runs(records),
         *_one_learning_rate(records, parametrization),
-        *(Diagnostic(kind="fit", message=f"{fit.fitter}: {note}") for fit in fits for note in fit.notes),
-        *_disagreements(fits, runs),
-        *_no_optimum(fits, runs),
-        *_misfit(fits, runs),
+        *said_of(fits, runs),
+        *(doubt for fit in fits[:1] for doubt in (*_no_optimum(fit, judged), *_misfit(fit, judged))),
     ]
+
+
+def doubted(fit: Fit, runs: Runs) -> Fit:
+    """The fit of a table that belongs to no study, with what its runs and it give to doubt among its notes."""
+    judged = _judged(_not_left_out(runs, fit))
+    found = [
+        *_more_parameters_than_data(judged),
+        *_too_few_budgets(judged),
+        *_edges(judged),
+        *_no_optimum(fit, judged),
+        *_misfit(fit, judged),
+    ]
+    return attrs.evolve(fit, notes=(*fit.notes, *(diagnostic.message for diagnostic in found)))
+
+
+def said_of(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
+    """What the fits themselves have to say, a note of several once, and where they contradict each other."""
+    by = {note: dict.fromkeys(each.fitter for each in fits if note in each.notes) for fit in fits for note in fit.notes}
+    notes = [Diagnostic(kind="fit", message=f"{', '.join(names)}: {note}") for note, names in by.items()]
+    return [*notes, *_disagreements(fits, runs)]
 
 
 def far_extrapolation(compute_budget: float, extrapolation: float) -> Diagnostic | None:
@@ -50,58 +77,91 @@ def far_extrapolation(compute_budget: float, extrapolation: float) -> Diagnostic
 
 def _disagreements(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
     """Fits that contradict each other at the largest budget."""
-    budget = largest_budget(fits) if runs.budget is None else float(runs.budget.max())
+    stated = () if runs.budget is None else tuple(runs.budget[np.isfinite(runs.budget)])
+    budget = float(max(stated)) if stated else largest_budget(fits)
     if not fits or budget is None:
         return []
     return [Diagnostic(kind="disagreement", message=text) for text in disagreements(fits, budget)]
 
 
-def _no_optimum(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
-    """Budgets at which the first fit gives no optimum, or one outside the sizes that were trained there."""
-    if not fits or runs.budget is None:
+def _judged(runs: Runs) -> Runs:
+    """The runs that can be fitted, the best recipe of each cell, at their budgets: as the table states them, or as C groups."""
+    runs = runs.where(runs.usable())
+    if runs.budget is None and len(runs):
+        six_nd = 6 * runs.n_params * runs.n_tokens
+        clusters = cluster_budgets(six_nd if runs.flops is None else np.where(runs.flops > 0, runs.flops, six_nd))
+        runs = attrs.evolve(runs, budget=clusters.budget if clusters.grouped() else None)
+    return best_of_cells(runs) if runs.budget is not None and any(runs.hparams or ()) else runs
+
+
+def _not_left_out(runs: Runs, fit: Fit) -> Runs:
+    """The runs that the fit did not leave out; a name that several runs share does not say which was."""
+    names = [runs.name(row) for row in range(len(runs))]
+    count, left_out = Counter(names), {item.run for item in fit.excluded if not item.used}
+    return runs.where([name not in left_out or count[name] > 1 for name in names])
+
+
+def _slices(runs: Runs) -> list[tuple[float, Runs]]:
+    """Each budget with its runs, where these have enough sizes to show a minimum; ascending."""
+    if runs.budget is None:
         return []
-    fit, usable, outside = fits[0], runs.usable(), []
-    for budget in sorted({*runs.budget[usable]}):
-        sizes = runs.n_params[usable & (runs.budget == budget)]
-        try:
-            n = fit.predict(budget).n_params.value
-        except FlopsFitError as error:
-            return [Diagnostic(kind="optimum", message=f"{fit.fitter} gives no answer: {error}")]
-        if not sizes.min() <= n <= sizes.max():
-            outside.append(f"{si(budget)} (N = {si(n)}; trained {si(float(sizes.min()))} to {si(float(sizes.max()))})")
+    slices = [(float(budget), runs.where(runs.budget == budget)) for budget in np.unique(runs.budget)]
+    return [(budget, here) for budget, here in slices if len(np.unique(here.n_params)) >= MIN_SIZES]
+
+
+def _listed(items: Sequence[str]) -> str:
+    more = f"; and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return "; ".join(items[:_SHOWN]) + more
+
+
+def _no_optimum(fit: Fit, runs: Runs) -> list[Diagnostic]:
+    """Budgets at which the fit gives no optimum, or one outside the sizes that were trained there."""
+    slices = _slices(runs)
+    budgets = [budget for budget, _ in slices] or ([fit.largest_budget] if fit.largest_budget else [])
+    try:
+        optima = [fit.predict(budget).n_params.value for budget in budgets]
+    except FlopsFitError as error:
+        return [Diagnostic(kind="optimum", message=f"{fit.fitter} gives no answer: {error}")]
+    outside = []
+    for (budget, here), n in zip(slices, optima, strict=False):  # without slices there is nothing to be outside of
+        low, high = float(here.n_params.min()), float(here.n_params.max())
+        if not low <= n <= high:
+            outside.append(f"{si(budget)} (N = {si(n)}; trained {si(low)} to {si(high)})")
     if not outside:
         return []
     return [
         Diagnostic(
             kind="optimum",
-            message=f"{fit.fitter} puts the optimum outside the sizes that were trained at {'; '.join(outside)}: "
-            "nothing was measured there; add sizes on that side, or doubt the law",
+            message=f"{fit.fitter} puts the optimum outside the sizes that were trained at {len(outside)} of {len(slices)} "
+            f"budgets: {_listed(outside)}. Nothing was measured there: add sizes on that side, or doubt the law",
         )
     ]
 
 
-def _misfit(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
-    """Budgets at which the lowest trained loss contradicts the first fit: two or more, and half or more of them."""
-    if not fits or runs.budget is None:
+def _misfit(fit: Fit, runs: Runs) -> list[Diagnostic]:
+    """Budgets at which the lowest trained loss contradicts the fit: two or more, and half or more of them."""
+    slices = _slices(runs)
+    noise = None if runs.budget is None else slice_scatter(np.log(runs.n_params), np.log(runs.loss), runs.budget)
+    if noise is None:  # whether a miss is more than noise cannot be told
         return []
-    runs = best_of_cells(runs) if any(runs.hparams or ()) else runs
-    runs = runs.where(runs.usable())
-    assert runs.budget is not None
-    budgets, noise = np.unique(runs.budget), _scatter(runs)
     try:
-        misses = [_miss(fits[0], runs.where(runs.budget == budget), noise) for budget in budgets]
+        misses = [(_miss(fit, here, noise), budget) for budget, here in slices]
     except FlopsFitError:  # no optimum: `_no_optimum` says so
         return []
-    bad = [(miss, float(budget)) for miss, budget in zip(misses, budgets, strict=True) if miss]
-    if len(bad) < max(2, len(budgets) / 2):
+    bad = [(miss, budget) for miss, budget in misses if miss]
+    if len(bad) < max(2, len(slices) / 2):
         return []
     largest, budget = max(bad, key=lambda each: abs(each[0]))
+    flagged = any("undercooled" in flags for flags in runs.flags or ())
+    advice = (
+        "Leave runs flagged undercooled out of the fit with exclude_undercooled=True, or train" if flagged else "Train"
+    )
     return [
         Diagnostic(
             kind="misfit",
-            message=f"{fits[0].fitter} does not describe these runs: at {len(bad)} of {len(budgets)} budgets the lowest trained "
-            f"loss lies beyond its own interval, by up to {largest:+.1%} (at {si(budget)} FLOPs). Leave runs flagged "
-            "undercooled out of the fit with exclude_undercooled=True, or train other sizes or at other rates",
+            message=f"{fit.fitter} does not describe these runs: at {len(bad)} of {len(slices)} budgets the lowest trained "
+            f"loss lies beyond its own interval, by up to {largest:+.1%} (at {si(budget)} FLOPs). {advice} "
+            "other sizes or at other rates",
         )
     ]
 
@@ -120,24 +180,6 @@ def _miss(fit: Fit, runs: Runs, noise: float) -> float:
     stderr = 0.0 if runs.loss_stderr is None else float(np.nan_to_num(runs.loss_stderr[best]))
     margin = 2 * np.hypot(stderr, noise * loss)
     return 0.0 if answer.low * shift - margin <= loss <= above * shift + margin else loss / (answer.value * shift) - 1
-
-
-def _scatter(runs: Runs) -> float:
-    """How much runs scatter (ln loss, robust): four neighbouring sizes of a budget against their own parabola.
-
-    No law is asked, and whole budgets are not one parabola where large models were trained too briefly.
-    """
-    assert runs.budget is not None
-    found = []
-    for budget in np.unique(runs.budget):
-        here = runs.budget == budget
-        x, rows = np.unique(np.log(runs.n_params[here]), return_inverse=True)
-        y = np.bincount(rows, np.log(runs.loss[here])) / np.bincount(rows)
-        seeds = len(rows) / len(x)  # a mean of several scatters less than a run
-        for i in range(len(x) - 3):
-            z, w = x[i : i + 4] - x[i], y[i : i + 4]
-            found.append(np.sqrt(seeds) * np.linalg.norm(w - np.polyval(np.polyfit(z, w, 2), z)))
-    return float(1.4826 * np.median(found)) if found else 0.0
 
 
 def _unfinished(records: Sequence[RunRecord]) -> list[Diagnostic]:
@@ -160,40 +202,52 @@ def _unfinished(records: Sequence[RunRecord]) -> list[Diagnostic]:
     return found
 
 
-def _too_few_budgets(runs: Runs) -> list[Diagnostic]:
-    if runs.budget is None:
-        return []
-    n = len({*runs.budget[runs.usable()]})
-    if n == 0 or n >= MIN_BUDGETS:
+def _more_parameters_than_data(runs: Runs) -> list[Diagnostic]:
+    """Runs of which most have far fewer units of data than parameters: perhaps their columns were swapped."""
+    ratio = float(np.median(runs.n_tokens / runs.n_params)) if len(runs) else 1.0
+    if ratio >= _FEW_TOKENS:
         return []
     return [
         Diagnostic(
-            kind="budgets", message=f"{n} budgets show a line and not whether it is one: train {MIN_BUDGETS} or more"
+            kind="columns",
+            message=f"the runs have {ratio:.2g} units of data per parameter in the median: where that is not so, n_params and "
+            "n_tokens were swapped",
         )
     ]
 
 
-def _edges(runs: Runs) -> list[Diagnostic]:
-    """Budgets whose lowest loss is at the smallest or largest N: their minimum was not seen."""
-    if runs.budget is None:
+def _too_few_budgets(runs: Runs) -> list[Diagnostic]:
+    if runs.budget is None or not len(runs) or np.isnan(runs.budget).any():  # a run at no budget has a C of its own
         return []
-    found = []
-    usable = runs.usable()
-    for budget in sorted({*runs.budget[usable]}):
-        here = usable & (runs.budget == budget)
-        sizes, rows = np.unique(runs.n_params[here], return_inverse=True)
-        loss = np.bincount(rows, runs.loss[here]) / np.bincount(rows)
-        best = int(np.argmin(loss))
-        if len(sizes) > 1 and best in (0, len(sizes) - 1):
-            end, other = ("smallest", "smaller") if best == 0 else ("largest", "larger")
-            found.append(
-                Diagnostic(
-                    kind="edge",
-                    message=f"at {si(budget)} FLOPs the lowest loss is at the {end} size (N = {si(float(sizes[best]))}), so its "
-                    f"minimum was not seen: add {other} sizes",
-                )
-            )
-    return found
+    n = len(np.unique(runs.budget))
+    if n >= MIN_BUDGETS:
+        return []
+    what = "2 budgets show a line and not whether it is one" if n == 2 else "1 budget shows no trend"
+    return [Diagnostic(kind="budgets", message=f"{what}: train {MIN_BUDGETS} or more")]
+
+
+def _edges(runs: Runs) -> list[Diagnostic]:
+    """Budgets whose lowest loss is at the smallest or largest N alone: their minimum was not seen."""
+    slices = _slices(runs)
+    if not slices and runs.budget is not None and len(runs):
+        message = f"no budget was trained at {MIN_SIZES} sizes or more, so no minimum was seen: add sizes"
+        return [Diagnostic(kind="edge", message=message)]
+    at: dict[str, list[str]] = {"smallest": [], "largest": []}
+    for budget, here in slices:
+        sizes, rows = np.unique(here.n_params, return_inverse=True)
+        loss = np.bincount(rows, here.loss) / np.bincount(rows)
+        if loss[1:-1].min() > min(loss[0], loss[-1]):  # a tie within, of losses that were rounded, is a minimum seen
+            end = "smallest" if loss[0] <= loss[-1] else "largest"
+            at[end].append(f"{si(budget)} FLOPs: N = {si(float(sizes[0 if end == 'smallest' else -1]))}")
+    return [
+        Diagnostic(
+            kind="edge",
+            message=f"at {len(found)} of {len(slices)} budgets the lowest loss is at the {end} size ({_listed(found)}), so the "
+            f"minimum was not seen there: add {other} sizes",
+        )
+        for (end, found), other in zip(at.items(), ("smaller", "larger"), strict=True)
+        if found
+    ]
 
 
 def _epochs(records: Sequence[RunRecord]) -> list[Diagnostic]:

@@ -24,7 +24,8 @@ log = logging.getLogger("flops_fit")
 
 def fit_one(fitter: Fitter, runs: Runs, cost: CostModel) -> Fit:
     """Fit and remember the fitter, so that the fit can answer whatever its name."""
-    fit = fitter.fit(runs, cost)
+    runs = runs if runs.label else attrs.evolve(runs, label=[runs.name(row) for row in range(len(runs))])
+    fit = fitter.fit(runs, cost)  # which may drop rows before it names some, so each has its name from the start
     if not isinstance(fit, Fit):
         raise PluginError(
             f"fitter {_name(fitter)} returned a {type(fit).__name__} from fit(): it must return a flops_fit.Fit"

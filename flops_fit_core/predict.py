@@ -5,12 +5,15 @@ In: a `Fit`, its law (any `Fitter`) and a budget in FLOPs. Out: a `Prediction`. 
 Two intervals, both at the fit's confidence. *Sampling* takes the law as true: the quantiles of the law's
 optimum over the fit's bootstrap draws. *Prediction* adds the error of the law's form, which grows with the
 distance ln(C / C_max) from the largest fitted budget: the two half-widths in quadrature, in logarithms.
-A fit's `ModelError` is a 90 % half-width; at another confidence it is scaled as a normal error is.
+A fit's `ModelError` is a 90 % half-width; at another confidence it is scaled as a normal error is. Where a fit averages
+others (`Fit.members`), the error of its form is nowhere less than how far apart those lie: laws that fit the same runs
+and differ are not both right, inside the sweep no more than beyond it.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from numbers import Real
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -56,9 +59,7 @@ def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
         raise FitError(f"the law of fitter {fit.fitter!r} has no optimum at {budget:.6g} FLOPs: N = {n}, loss = {loss}")
     draws = _optimum(law, {**fit.values, **fit.draws}, fit, budget) if fit.draws else (None, None, None)
     beyond = max(0.0, math.log(budget / fit.largest_budget)) if fit.largest_budget else 0.0
-    error = fit.model_error
-    reach = beyond * NormalDist().inv_cdf((1.0 + fit.confidence) / 2.0) / NormalDist().inv_cdf((1.0 + 0.9) / 2.0)
-    of_n, of_loss = (error.n_params * reach, error.loss * reach) if error is not None else (0.0, 0.0)
+    of_n, of_loss = _form_error(fit, budget, beyond)
     extrapolation = budget / fit.largest_budget if fit.largest_budget else math.nan
     far = far_extrapolation(budget, extrapolation)
     doubts = [] if far is None else [far.message]
@@ -67,7 +68,7 @@ def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
             f"{si(budget)} FLOPs is {extrapolation:.3g} times the largest budget that was trained; so far below it the "
             "law's form is a guess unless runs were that small: train budgets near this one"
         )
-    if error is None and fit.draws and beyond > 0:
+    if fit.model_error is None and fit.draws and beyond > 0:
         doubts.append(f"the interval is of sampling alone: fitter {fit.fitter!r} does not say how wrong its law may be")
     return Prediction(
         compute_budget=budget,
@@ -78,6 +79,22 @@ def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
         confidence=fit.confidence,
         warning="; ".join(doubts),
     )
+
+
+def _form_error(fit: Fit, budget: float, beyond: float) -> tuple[float, float]:
+    """Half-widths of ln N_opt and ln L by the error of the law's form, at the fit's confidence."""
+    error = fit.model_error
+    grown = (error.n_params * beyond, error.loss * beyond) if error is not None else (0.0, 0.0)
+    answers = [_optimum(member._law(), member.values, member, budget) for member in fit.members.values()]
+    apart = [_apart([float(answer[i]) for answer in answers]) for i in (0, 2)]
+    scale = NormalDist().inv_cdf((1.0 + fit.confidence) / 2.0) / NormalDist().inv_cdf((1.0 + 0.9) / 2.0)
+    return max(grown[0], apart[0]) * scale, max(grown[1], apart[1]) * scale
+
+
+def _apart(values: Sequence[float]) -> float:
+    """How far apart in logarithms the values lie; those that have none count not."""
+    logs = [math.log(value) for value in values if 0 < value < math.inf]
+    return max(logs) - min(logs) if logs else 0.0
 
 
 def checked_budget(budget: Any) -> float:

@@ -210,6 +210,6 @@ def predictions_text(fit: Fit, predictions: Sequence[Prediction]) -> list[str]:
     error = (
         "prediction intervals hold sampling and model error in quadrature; model error, 90 % half-width per unit of "
         f"ln(C / C_max): {100 * fit.model_error.loss:.5g} % of loss, {fit.model_error.n_params:.5g} in ln N_opt "
-        f"({fit.model_error.source})"
+        f"({fit.model_error.source})" + ("; nowhere less than how far apart the members lie" if fit.members else "")
     )
     return [markdown_table(head, rows), error]

@@ -15,36 +15,28 @@ ADDITIVE = {
 FRONTIER = {"E": 1.5, "K": 255.0, "gamma": 0.12, "n0": 1.75, "a": 0.41, "p": 0.35, "q": 0.33}
 
 
-def additive_sweep(law, *, noise=0.0, budgets=5, sizes=7, span=8.0, top=1e20, decades=2.0, diverged=0.0, seed=0):
-    """Runs of an additive law, sizes log-spaced around each optimum; and which of them diverged.
-
-    A diverged run's loss is 5 to 50 % too high.
-    """
-    return _sweep(
-        lambda n, d: additive.loss(law, n, d),
-        lambda c: additive.optimum(law, SIX_ND, c)[0],
-        noise=noise, budgets=budgets, sizes=sizes, span=span, top=top, decades=decades, diverged=diverged, seed=seed,
-    )  # fmt: skip
+def additive_sweep(law, **options):
+    """Runs of an additive law, sizes log-spaced around each optimum; and which of them diverged (`_sweep`)."""
+    return _sweep(lambda n, d: additive.loss(law, n, d), lambda c: additive.optimum(law, SIX_ND, c)[0], **options)
 
 
-def frontier_sweep(
-    law=FRONTIER, *, noise=0.0, budgets=5, sizes=7, span=8.0, top=1e20, decades=2.0, diverged=0.0, seed=0
-):
+def frontier_sweep(law=FRONTIER, **options):
     """The same of a frontier law, C = 6ND."""
     return _sweep(
-        lambda n, d: frontier_law.loss(law, n, 6 * n * d),
-        lambda c: frontier_law.optimum(law, SIX_ND, c)[0],
-        noise=noise, budgets=budgets, sizes=sizes, span=span, top=top, decades=decades, diverged=diverged, seed=seed,
-    )  # fmt: skip
+        lambda n, d: frontier_law.loss(law, n, 6 * n * d), lambda c: frontier_law.optimum(law, SIX_ND, c)[0], **options
+    )
 
 
-def _sweep(loss, best_n, *, noise, budgets, sizes, span, top, decades, diverged, seed):
+def _sweep(
+    loss, best_n, *, noise=0.0, budgets=5, sizes=7, span=8.0, top=1e20, decades=2.0, diverged=0.0, too_high=(0.05, 0.5), seed=0
+):  # fmt: skip
+    """Sizes from 1/`span` to `span` times the optimum; a diverged run is too high by a share between those two."""
     rng = np.random.default_rng(seed)
     budget = np.repeat(np.geomspace(top / 10**decades, top, budgets), sizes)
     n = np.array([float(best_n(c)) for c in budget]) * np.tile(np.geomspace(1 / span, span, sizes), budgets)
     n = n * np.repeat(np.exp(0.2 * rng.standard_normal(budgets)), sizes)  # nobody centres a sweep exactly
     d = budget / (6 * n)
     bad = rng.uniform(size=len(n)) < diverged
-    factor = np.where(bad, 1 + rng.uniform(0.05, 0.5, size=len(n)), 1.0)
+    factor = np.where(bad, 1 + rng.uniform(*too_high, size=len(n)), 1.0)
     losses = loss(n, d) * np.exp(noise * rng.standard_normal(len(n))) * factor
     return Runs(n_params=n, n_tokens=d, loss=losses, budget=budget, flops=budget), bad

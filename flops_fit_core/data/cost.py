@@ -17,6 +17,7 @@ from flops_fit_core.errors import CountError
 Floats = NDArray[np.float64]
 
 _SPREAD, _NEAR = 0.05, 1.4
+_STEEPEST = 2.0
 
 
 def _array(values: ArrayLike) -> Floats:
@@ -27,7 +28,8 @@ def _slope(x: Floats, y: Floats, end: int) -> float:
     """Exponent of the power law through the measured sizes within a factor of four of one end (0 or -1).
 
     A cost per token is a term in N and terms that grow more slowly (attention), so the exponent of far
-    sizes misleads. 1 (cost in proportion to N) where the sizes hardly differ.
+    sizes misleads. 1 (cost in proportion to N) where the sizes hardly differ. It lies between 0 and 2: two near sizes of
+    which the larger costs less, or many times more, say nothing of sizes a thousand times away.
     """
     near = np.abs(x - x[end]) <= _NEAR
     if near.sum() < 2 and len(x) > 1:
@@ -36,7 +38,7 @@ def _slope(x: Floats, y: Floats, end: int) -> float:
     if np.ptp(x) < _SPREAD:
         return 1.0
     x, y = x - x.mean(), y - y.mean()
-    return float(x @ y / (x @ x))
+    return float(np.clip(x @ y / (x @ x), 0.0, _STEEPEST))
 
 
 @attrs.frozen(kw_only=True)

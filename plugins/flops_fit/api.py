@@ -201,12 +201,14 @@ def fit(runs: Runs, fitter: Any = OWN["fitter"], flop_counter: str | CostModel =
         flop_counter: the cost model: ``"6nd"``, ``"measured"`` (the runs' own FLOPs), or a `CostModel`.
 
     Returns:
-        A `Fit`; for a sequence of fitters the list of the fits that could be made, in their order. A fitter of
-        several that gives none is named by a ``UserWarning``, with its reason.
+        A `Fit`; for a sequence of fitters the list of the fits that could be made, in their order. What its runs give
+        to doubt (minima at the edge, too few budgets, an optimum outside the sizes that were trained, a misfit) is
+        among each one's notes. A fitter of several that gives none is named by a ``UserWarning``, with its reason.
 
     Raises:
         FlopsFitError: the runs cannot be fitted, of several fitters by any; the message says what is missing.
     """
+    from flops_fit_core.diagnostics import doubted
     from flops_fit_core.fitting import cost_named, fit_all, fit_one
 
     if not isinstance(runs, Runs):
@@ -215,7 +217,7 @@ def fit(runs: Runs, fitter: Any = OWN["fitter"], flop_counter: str | CostModel =
         )
     cost = cost_named(flop_counter, runs)
     if not isinstance(fitter, list | tuple):
-        return fit_one(_registry().resolve("fitter", fitter), runs, cost)
+        return doubted(fit_one(_registry().resolve("fitter", fitter), runs, cost), runs)
     if not fitter:
         raise InputError(f"fitter={fitter!r} names no fitter: give one or several, such as ['ensemble', 'surface']")
     fits, failures = fit_all([_registry().resolve("fitter", choice) for choice in fitter], runs, cost)
@@ -223,7 +225,7 @@ def fit(runs: Runs, fitter: Any = OWN["fitter"], flop_counter: str | CostModel =
         raise FitError("; ".join(failure.message for failure in failures))
     for failure in failures:
         warnings.warn(failure.message, UserWarning, stacklevel=2)
-    return list(fits)
+    return [doubted(each, runs) for each in fits]
 
 
 def report(
@@ -249,6 +251,7 @@ def report(
         A `Report`: its figures by name, and the files that were written.
     """
     from flops_fit_core.answer import report
+    from flops_fit_core.diagnostics import said_of
 
     several: list[Any] = list(fits) if isinstance(fits, list | tuple) else [fits]
     if not (isinstance(runs, Runs) and several and all(isinstance(each, Fit) for each in several)):
@@ -259,6 +262,7 @@ def report(
         records=(),
         runs=runs,
         fits=tuple(several),
+        diagnostics=tuple(said_of(several, runs)),
         cost=several[0].cost,
         data_unit=data_unit,
     )

@@ -54,7 +54,9 @@ Seeds = Annotated[list[int], typer.Option("--seeds", help="Train every cell once
 Set = Annotated[
     list[str],
     typer.Option(
-        "--set", help="Options of stages: workload.n_layers=3 trainer.lr=0.002 …", metavar="STAGE.OPTION=VALUE…"
+        "--set",
+        help="Options of stages: workload.n_layers=3 trainer.lr=0.002 … Of one of several fitters: fitter.surface.delta=0.01",
+        metavar="STAGE.OPTION=VALUE…",
     ),
 ]
 Targets = Annotated[
@@ -65,8 +67,6 @@ Planner = Annotated[str, _stage("planner", "planner", "Chooses sizes and data")]
 Counter = Annotated[str, _stage("flop-counter", "flop_counter", "Tells the cost of a size")]
 Trainer = Annotated[str, _stage("trainer", "trainer", "Trains the runs ('simulate' trains nothing)")]
 Fitters = Annotated[list[str], _stage("fitter", "fitter", "Fits the law; of several, the first gives the answer")]
-
-PLANNED = ("workload", "planner", "flop_counter", "trainer")
 
 
 @app.command(cls=Command)
@@ -85,7 +85,7 @@ def plan(
 
     flops-fit plan gpt --budgets 1e12 3e12 1e13
     """
-    chosen = Settings(settings, PLANNED)
+    chosen = Settings(settings, _planned(workload, planner, flop_counter, trainer))
     made = flops_fit.plan_sweep(
         workload=chosen.make("workload", workload),
         compute_budgets=budgets,
@@ -122,7 +122,8 @@ def run(
 
     flops-fit run gpt --budgets 3e10 6e10 1.2e11 --output-dir outputs/gpt --executor processes
     """
-    chosen = Settings(settings, (*PLANNED, "fitter", "reporter", "executor"))
+    planned = _planned(workload, planner, flop_counter, trainer)
+    chosen = Settings(settings, {**planned, "fitter": fitter, "reporter": [reporter], "executor": [executor]})
     result = flops_fit.find_optimal(
         workload=chosen.make("workload", workload),
         compute_budgets=budgets,
@@ -161,7 +162,7 @@ def fit(
 
     flops-fit fit runs.csv --target 1e23 1e24 --out-dir figures
     """
-    chosen = Settings(settings, ("fitter",))
+    chosen = Settings(settings, {"fitter": fitter})
     table = _read(runs, _columns(columns))
     fits = flops_fit.fit(table, [chosen.make("fitter", name) for name in fitter], flop_counter)
     predictions = [fits[0].predict(budget) for budget in target]
@@ -190,7 +191,7 @@ def report(
 
     flops-fit report outputs/
     """
-    chosen = Settings(settings, ("reporter",))
+    chosen = Settings(settings, {"reporter": [] if reporter is None else [reporter]})
     if settings and reporter is None:
         raise InputError("--set reporter.… needs --reporter NAME: the study's own reporter keeps its settings")
     result = flops_fit.load(output_dir)
@@ -210,6 +211,11 @@ def plugins(as_json: Json = False) -> None:
         typer.echo("\n".join(map(str, found)))
     if any(plugin.error is not None for plugin in found):
         raise typer.Exit(NO_ANSWER)
+
+
+def _planned(workload: str, planner: str, flop_counter: str, trainer: str) -> dict[str, list[str]]:
+    """What was chosen for the stages that make a plan."""
+    return {"workload": [workload], "planner": [planner], "flop_counter": [flop_counter], "trainer": [trainer]}
 
 
 def _plugin(plugin: Any) -> dict[str, Any]:

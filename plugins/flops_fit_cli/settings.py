@@ -1,19 +1,20 @@
 """Stages and their options from words: ``--trainer accelerate --set trainer.lr=0.003``.
 
-In: names, and words ``stage.option=value``. Out: objects, made through the public API.
+In: names, and words ``stage.option=value``, or ``stage.name.option=value`` for one of several. Out: objects, made
+through the public API.
 """
 
 from __future__ import annotations
 
 import ast
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import attrs
 
 import flops_fit
-from flops_fit_core.errors import InputError, nearest
+from flops_fit_core.errors import InputError, InputTypeError, nearest
 
 
 @attrs.frozen
@@ -21,34 +22,50 @@ class Settings:
     """The options given with ``--set``, by stage.
 
     Attributes:
-        words: ``stage.option=value``, as they were given.
-        stages: the stages that the command has.
+        words: ``stage.option=value`` or ``stage.name.option=value``, as they were given.
+        chosen: the stages that the command has, each with the names that were chosen for it.
     """
 
     words: Sequence[str]
-    stages: Sequence[str]
+    chosen: Mapping[str, Sequence[str]]
 
     def __attrs_post_init__(self) -> None:
-        self.options("")  # says what is wrong before anything is made
-
-    def options(self, stage: str) -> dict[str, Any]:
-        """The options of one stage."""
-        return {option: value for each, option, value in map(self._read, self.words) if each == stage}
+        for word in self.words:
+            self._read(word)  # says what is wrong before anything is made
 
     def make(self, stage: str, name: str) -> Any:
         """The stage called `name`: an object where it has options, else the name, which a study remembers."""
-        options = self.options(stage)
-        return getattr(flops_fit, stage)(name, **options) if options else name
+        options = self.options(stage, name)
+        if not options:
+            return name
+        try:
+            return getattr(flops_fit, stage)(name, **options)
+        except InputTypeError as error:
+            if len(self.chosen[stage]) < 2:
+                raise
+            alone = f"An option of one of several: --set {stage}.NAME.OPTION=VALUE"
+            raise InputTypeError(f"{error}. {alone}") from error
 
-    def _read(self, word: str) -> tuple[str, str, Any]:
+    def options(self, stage: str, name: str) -> dict[str, Any]:
+        """The options of the stage called `name`: its own, and those of whatever was chosen for the stage."""
+        given = sorted(map(self._read, self.words), key=lambda read: bool(read[1]))  # its own come last, and win
+        return {option: value for where, whose, option, value in given if where == stage and whose in ("", name)}
+
+    def _read(self, word: str) -> tuple[str, str, str, Any]:
         place, equals, text = word.partition("=")
-        stage, dot, option = place.partition(".")
-        if not (equals and dot and option):
+        stage, dot, rest = place.partition(".")
+        name, named, option = rest.rpartition(".")
+        if not (equals and dot and option and bool(name) == bool(named)):
             raise InputError(f"--set {word!r} is not STAGE.OPTION=VALUE, such as trainer.batch_size=16")
-        if stage not in self.stages:
-            hint = nearest(stage, self.stages)
-            raise InputError(f"--set {word!r}: no stage {stage!r} here.{hint} Stages: {', '.join(self.stages)}")
-        return stage, option, value_of(text)
+        if stage not in self.chosen:
+            hint = nearest(stage, self.chosen)
+            raise InputError(f"--set {word!r}: no stage {stage!r} here.{hint} Stages: {', '.join(self.chosen)}")
+        if name and name not in self.chosen[stage]:
+            names = self.chosen[stage]
+            raise InputError(
+                f"--set {word!r}: no {stage} {name!r} was chosen.{nearest(name, names)} Chosen: {', '.join(names) or 'none'}"
+            )
+        return stage, name, option, value_of(text)
 
 
 def value_of(text: str) -> Any:

@@ -18,12 +18,13 @@ from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.serial import unplain
 from flops_fit_lmfit import additive, frontier_law, holdout, options
+from flops_fit_lmfit.estimates import estimates
 from flops_fit_lmfit.frontier import FrontierFitter, unseen_optimum
 from flops_fit_lmfit.holdout import Held
 from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.solve import fit_additive, noise_scale
 from flops_fit_lmfit.surface import SurfaceFitter
-from flops_fit_lmfit.usable import require_additive, require_points, usable_runs
+from flops_fit_lmfit.usable import Selection, require_additive, require_points
 
 Floats = NDArray[np.float64]
 
@@ -37,8 +38,8 @@ ODDS = 3.0
 SMALLEST_ERROR = 1e-9
 
 
-@attrs.frozen(kw_only=True)
-class EnsembleFitter:
+@attrs.frozen(kw_only=True, field_transformer=options.own_first)
+class EnsembleFitter(Selection):
     """Averages ln L and ln N_opt of the frontier law and of the additive law with adaptive Huber.
 
     The frontier law extrapolates far better where the additive law is a little wrong, as in every published
@@ -68,9 +69,6 @@ class EnsembleFitter:
     bootstrap: int = attrs.field(default=1000, validator=options.resamples)
     confidence: float = attrs.field(default=0.90, validator=options.share)
     seed: int = attrs.field(default=0, validator=options.count())
-    min_flops: float | None = attrs.field(default=None, validator=options.number(above=0, instead=(None,)))
-    exclude_undercooled: bool = attrs.field(default=False, validator=options.switch)
-    mix_schedules: bool = attrs.field(default=False, validator=options.switch)
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
         """Fit both members and average them; the additive one alone where there are too few runs for both.
@@ -78,12 +76,7 @@ class EnsembleFitter:
         Raises:
             FitError: too few runs for the additive law, one budget, all N or all D equal.
         """
-        usable = usable_runs(
-            runs,
-            min_flops=self.min_flops,
-            exclude_undercooled=self.exclude_undercooled,
-            mix_schedules=self.mix_schedules,
-        )
+        usable = self.usable(runs)
         runs = usable.runs
         require_additive(runs)
         outliers = find_outliers(runs, cost)
@@ -184,17 +177,15 @@ class EnsembleFitter:
         """Local exponents of N_opt ~ C^a and D_opt ~ C^b at the largest budget."""
         values: dict[str, Any] = {name: estimate.value for name, estimate in params.items()}
 
-        def slopes(of: Mapping[str, Any]) -> tuple[Floats, Floats]:
+        def slopes(of: Mapping[str, Any]) -> dict[str, Floats]:
             (n0, d0, _), (n1, d1, _) = (self.optimum(of, cost, top * factor) for factor in (0.5, 2.0))
             with np.errstate(all="ignore"):
-                return np.log(n1 / n0) / np.log(4.0), np.log(d1 / d0) / np.log(4.0)
+                return {"a": np.log(n1 / n0) / np.log(4.0), "b": np.log(d1 / d0) / np.log(4.0)}
 
-        points = slopes(values)
-        spread = slopes({**values, **draws}) if draws else (None, None)
-        return {
-            name: _interval(float(point), drawn, self.confidence)
-            for name, point, drawn in zip(("a", "b"), points, spread, strict=True)
-        }
+        points = {name: float(slope) for name, slope in slopes(values).items()}
+        drawn = slopes({**values, **draws}) if draws else {}
+        finite = {name: slope[np.isfinite(slope)] for name, slope in drawn.items()}  # a draw may have no optimum
+        return estimates(points, finite, self.confidence)
 
     def loss(self, params: Mapping[str, Any], n: ArrayLike, d: ArrayLike, cost: CostModel | None = None) -> Floats:
         """Loss of N parameters after D units of data; C by `cost`, 6ND where it is not given."""
@@ -240,15 +231,6 @@ def _additive(runs: Runs) -> dict[str, float]:
 
 def _part(params: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
-
-
-def _interval(value: float, draws: Floats | None, confidence: float) -> Estimate:
-    finite = np.empty(0) if draws is None else draws[np.isfinite(draws)]
-    if len(finite) == 0:
-        return Estimate(value=value)
-    tail = (1.0 - confidence) / 2.0
-    low, high = np.quantile(finite, [tail, 1.0 - tail])
-    return Estimate(value=value, low=float(low), high=float(high), stderr=float(np.std(finite)))
 
 
 def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:

@@ -21,35 +21,43 @@ from flops_fit_core.errors import FitError
 from flops_fit_core.text import si
 from flops_fit_lmfit import holdout, options, trend
 from flops_fit_lmfit.budget_cost import cost_of_budgets
+from flops_fit_lmfit.estimates import estimates
 from flops_fit_lmfit.holdout import Held, Law
+from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.trend import Laws
-from flops_fit_lmfit.usable import budgets_of, usable_runs
+from flops_fit_lmfit.usable import Selection, budgets_of
 
 Floats = NDArray[np.float64]
 
 MIN_RUNS_FOR_INTERVAL = 10
 _WINDOW = 10
+_DENSE = 10 * _WINDOW
+"""Points of a curve below which a window would cover so much of it as to lift it."""
 _CHUNK = 100
 
 
-@attrs.frozen(kw_only=True)
-class EnvelopeFitter:
+@attrs.frozen(kw_only=True, field_transformer=options.own_first)
+class EnvelopeFitter(Selection):
     """Fits the compute-optimal frontier from the lower envelope (Hoffmann et al. 2022, arXiv 2203.15556, section 3.1).
 
     At each of `points` log-spaced values of C the run with the lowest loss among those whose curve passes
     there gives N_opt; where it is the smallest or the largest model of them the optimum may lie beyond, and
     the point is left out. A curve is its held-out losses where every run has them at two or more points,
-    else its training losses, smoothed over ten of them.
+    else its training losses, smoothed over ten of them where there are a hundred or more.
 
-    Two warnings. A curve with a decaying learning rate lies above the loss of a shorter run that was
-    planned to end there, so the envelope of such curves favours runs near their end. And N_opt can only
-    be a size that was trained: use many sizes.
+    Three warnings. A curve with a decaying learning rate lies above the loss of a shorter run that was
+    planned to end there, so the envelope of such curves favours runs near their end. N_opt can only be a
+    size that was trained: use many sizes. And a resample lacks some of the runs, so that its lowest losses are no
+    lower than those of all runs: at trained budgets the loss's sampling interval lies above its value.
 
-    Without curves the lowest final loss of each compute budget is the envelope.
+    Without curves the lowest final loss of each compute budget is the envelope. It is made of the lowest losses
+    alone, so one that is too low to be true (a typo, a leaked validation set) would be the answer.
 
     Attributes:
         points: values of C along the curves.
         use_curves: ``False`` takes final points even where there are curves.
+        outliers: ``"exclude"`` leaves runs out, with their curves, whose final loss is far too high or too low
+            (`flops_fit_lmfit.outliers`); ``"flag"`` only names them.
         hold_out: predict every budget from those below it, where there are enough.
         bootstrap: resamples of whole runs for the intervals; 0 turns them off.
         confidence: of the intervals.
@@ -61,13 +69,11 @@ class EnvelopeFitter:
 
     points: int = attrs.field(default=50, validator=options.count(3))
     use_curves: bool = attrs.field(default=True, validator=options.switch)
+    outliers: str = attrs.field(default="exclude", validator=options.one_of("exclude", "flag"))
     hold_out: bool = attrs.field(default=True, validator=options.switch)
     bootstrap: int = attrs.field(default=1000, validator=options.resamples)
     confidence: float = attrs.field(default=0.90, validator=options.share)
     seed: int = attrs.field(default=0, validator=options.count())
-    min_flops: float | None = attrs.field(default=None, validator=options.number(above=0, instead=(None,)))
-    exclude_undercooled: bool = attrs.field(default=False, validator=options.switch)
-    mix_schedules: bool = attrs.field(default=False, validator=options.switch)
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
         """Find the envelope and fit the power laws through it.
@@ -75,21 +81,17 @@ class EnvelopeFitter:
         Raises:
             FitError: the envelope has fewer than two points away from the smallest and largest model.
         """
-        usable = usable_runs(
-            runs,
-            min_flops=self.min_flops,
-            exclude_undercooled=self.exclude_undercooled,
-            mix_schedules=self.mix_schedules,
-        )
+        usable = self.usable(runs)
         runs = usable.runs
-        table, cost, notes = self._table(runs, cost)
+        outliers = find_outliers(runs, cost, low=True)
+        table, cost, notes = self._table(self._kept(runs, outliers), cost)
         inside, optima, laws = _frontier(table, cost)
         draws, draw_notes = self._draws(table, inside, laws, cost)
-        held = self._held(runs, cost) if self.hold_out else ()
+        held = self._held(runs, cost, ~outliers.mask) if self.hold_out else ()
         columns = {"c": table.c[inside], "n": np.exp(optima[0]), "d": np.exp(optima[1]), "loss": optima[2]}
         return Fit(
             fitter="envelope",
-            params=trend.estimates(laws.params, draws, self.confidence),
+            params=estimates(laws.params, draws, self.confidence),
             cost=cost,
             confidence=self.confidence,
             draws=draws,
@@ -97,12 +99,16 @@ class EnvelopeFitter:
             converged=laws.loss.converged,
             gradient_norm=laws.loss.gradient_norm,
             n_used=len(table.n),
-            excluded=(*usable.excluded, *table.excluded(inside)),
+            excluded=(
+                *usable.excluded,
+                *outliers.excluded(runs, used=self.outliers == "flag"),
+                *table.excluded(inside),
+            ),
             hold_out=holdout.summary(held),
             model_error=holdout.model_error(held),
             largest_budget=float(table.c[inside].max()),
             formula=trend.FORMULA,
-            notes=(*usable.notes, *notes, *laws.notes(), *draw_notes),
+            notes=(*usable.notes, *notes, *laws.notes(), *draw_notes, *outliers.notes(runs)),
             details={"envelope": {"source": table.source, **{k: v.tolist() for k, v in columns.items()}}},
             law=self,
         )
@@ -120,14 +126,19 @@ class EnvelopeFitter:
         cost, more = cost_of_budgets(runs, budget, cost)
         return _final_points(runs, budget), cost, (*notes, *more)
 
-    def _held(self, runs: Runs, cost: CostModel) -> tuple[Held, ...]:
+    def _kept(self, runs: Runs, outliers: Outliers) -> Runs:
+        """The runs to fit."""
+        return runs if self.outliers == "flag" else runs.where(~outliers.mask)
+
+    def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[Held, ...]:
         """Every budget predicted from those below it."""
 
         def fit_laws(below: Runs) -> list[Law]:
-            params = _frontier(self._table(below, cost)[0], cost)[2].params
+            kept = self._kept(below, find_outliers(below, cost, low=True))
+            params = _frontier(self._table(kept, cost)[0], cost)[2].params
             return [Law(loss=None, optimum=lambda budget: trend.optimum(params, cost, budget))]
 
-        held = holdout.rolling(runs, fit_laws)
+        held = holdout.rolling(runs, fit_laws, judges=judges)
         return held[0] if held else ()
 
     def _draws(
@@ -255,7 +266,9 @@ def _curve(runs: Runs, row: int, cost: CostModel, kind: str) -> tuple[Floats, Fl
 
 
 def _smooth(y: Floats) -> Floats:
-    """Mean over a Gaussian window of ten points, shorter at the ends."""
+    """Mean over a Gaussian window of ten points, shorter at the ends; ten of few would be most of the descent."""
+    if len(y) < _DENSE:
+        return y
     kernel = np.exp(-0.5 * (np.arange(-_WINDOW, _WINDOW + 1) / (_WINDOW / 4)) ** 2)
     full = np.convolve(y, kernel), np.convolve(np.ones_like(y), kernel)
     return np.asarray((full[0] / full[1])[_WINDOW : _WINDOW + len(y)])

@@ -20,7 +20,7 @@ from flops_fit_lmfit import additive, frontier_law, holdout, identify, options
 from flops_fit_lmfit.frontier_solve import COORDINATES, PRIOR_STRENGTH, PRIORS, Solution, scatter, solve
 from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.solve import fit_additive
-from flops_fit_lmfit.usable import require_points, usable_runs
+from flops_fit_lmfit.usable import Selection, require_points
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +30,14 @@ NO_INTERVAL = (
 )
 NOT_RESAMPLED = "no sampling interval: this fitter resamples nothing; fitters 'surface' and 'ensemble' do"
 UNTOLD = "what the runs do not tell, this law takes from its priors: do not trust its optimum"
+
+
+Priors = Mapping[str, tuple[float, float] | None]
+
+
+def _in_force(priors: Priors | None) -> Priors | None:
+    """The default priors with the given ones in their places; what is no dict stays, to be refused by its own name."""
+    return {**PRIORS, **priors} if isinstance(priors, Mapping) else priors
 
 
 def _known_priors(_: Any, __: Any, priors: Any) -> None:
@@ -42,9 +50,10 @@ def _known_priors(_: Any, __: Any, priors: Any) -> None:
             raise InputError(
                 f"no prior on {name!r}: known are {', '.join(COORDINATES)}.{nearest(str(name), COORDINATES)}"
             )
-        if not _is_prior(prior):
+        if not (prior is None or _is_prior(prior)):
             raise InputError(
-                f"prior {name!r} is {prior!r}: give a finite mean and a standard deviation above 0, such as (0.5, 0.1)"
+                f"prior {name!r} is {prior!r}: give None for no prior, or a finite mean and a standard deviation above 0, "
+                "such as (0.5, 0.1)"
             )
 
 
@@ -73,8 +82,8 @@ def unseen_optimum(law: holdout.Law, runs: Runs, cost: CostModel) -> tuple[str, 
     )
 
 
-@attrs.frozen(kw_only=True)
-class FrontierFitter:
+@attrs.frozen(kw_only=True, field_transformer=options.own_first)
+class FrontierFitter(Selection):
     """Fits L = E + K·C^(−gamma)·(q·exp(−p·u) + p·exp(q·u)) / (p + q), u = ln N − n0 − a·ln C.
 
     exp(n0)·C^a is the optimum of every budget. The additive law with C = 6ND is the special case p = alpha,
@@ -97,8 +106,9 @@ class FrontierFitter:
 
     Attributes:
         priors: Gaussian priors, (mean, standard deviation) by coordinate: ``ln_E``, ``ln_K``, ``ln_gamma``,
-            ``n0`` (these at the centre of the data), ``a``, ``ln_p``, ``ln_q``; ``None`` for none.
-            The default says what published sweeps have in common: gamma about 0.175, a about 0.5, p and q
+            ``n0`` (these at the centre of the data), ``a``, ``ln_p``, ``ln_q``. A dict changes the priors that it
+            names and leaves the other defaults: ``{"a": (0.5, 0.05)}``; ``{"a": None}`` switches one off, ``None`` all.
+            The defaults say what published sweeps have in common: gamma about 0.175, a about 0.5, p and q
             about 0.35.
         prior_strength: how many times the noise variance counts against the priors.
         weight_power: run weights are proportional to C to this power; 0 makes them equal.
@@ -109,16 +119,16 @@ class FrontierFitter:
         mix_schedules: fit runs of different learning-rate schedules together.
     """
 
-    priors: Mapping[str, tuple[float, float]] | None = attrs.field(
-        factory=lambda: dict(PRIORS), validator=_known_priors
-    )
+    priors: Priors | None = attrs.field(default=PRIORS, converter=_in_force, validator=_known_priors)
     prior_strength: float = attrs.field(default=PRIOR_STRENGTH, validator=options.number(least=0))
     weight_power: float = attrs.field(default=1.0, validator=options.number())
     outliers: str = attrs.field(default="exclude", validator=options.one_of("exclude", "flag"))
     hold_out: bool = attrs.field(default=True, validator=options.switch)
-    min_flops: float | None = attrs.field(default=None, validator=options.number(above=0, instead=(None,)))
-    exclude_undercooled: bool = attrs.field(default=False, validator=options.switch)
-    mix_schedules: bool = attrs.field(default=False, validator=options.switch)
+
+    @property
+    def _active(self) -> dict[str, tuple[float, float]]:
+        """The priors that are not switched off."""
+        return {name: prior for name, prior in (self.priors or {}).items() if prior is not None}
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
         """Fit the law to the usable runs.
@@ -126,12 +136,7 @@ class FrontierFitter:
         Raises:
             FitError: fewer than seven different points, one budget, all N or all D equal.
         """
-        usable = usable_runs(
-            runs,
-            min_flops=self.min_flops,
-            exclude_undercooled=self.exclude_undercooled,
-            mix_schedules=self.mix_schedules,
-        )
+        usable = self.usable(runs)
         runs = usable.runs
         require_points(runs, len(COORDINATES), "the frontier law")
         outliers = find_outliers(runs, cost)
@@ -150,10 +155,10 @@ class FrontierFitter:
                 *usable.notes,
                 *(holdout.grouping(runs) if held else ()),
                 *(f"of the additive law, where this one starts: {note}" for note in unidentified),
-                *((UNTOLD,) if self.priors and not determined else ()),
+                *((UNTOLD,) if self._active and not determined else ()),
                 *unseen_optimum(self.law(found.params, cost), kept, cost),
                 *outliers.notes(runs),
-                NO_INTERVAL if self.priors else NOT_RESAMPLED,
+                NO_INTERVAL if self._active else NOT_RESAMPLED,
             ),
         )
 
@@ -192,7 +197,7 @@ class FrontierFitter:
             cost.flops(n, d),
             loss,
             start,
-            priors=self.priors,
+            priors=self._active,
             prior_strength=self.prior_strength,
             weight_power=self.weight_power,
             stderr=None if runs.loss_stderr is None else runs.loss_stderr / loss,

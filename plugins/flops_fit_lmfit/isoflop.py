@@ -31,20 +31,21 @@ from flops_fit_core.text import si
 from flops_fit_lmfit import holdout, options, slices, trend
 from flops_fit_lmfit.budget_cost import cost_of_budgets
 from flops_fit_lmfit.budget_slice import BudgetSlice, budget_slices, noise_variance
+from flops_fit_lmfit.estimates import estimates
 from flops_fit_lmfit.exact_slice import exact_slices
 from flops_fit_lmfit.holdout import Held, Law
 from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.slices import PARABOLA
 from flops_fit_lmfit.trend import Laws
-from flops_fit_lmfit.usable import budgets_of, usable_runs
+from flops_fit_lmfit.usable import Selection, budgets_of
 
 Floats = NDArray[np.float64]
 
 MIN_RUNS_FOR_INTERVAL = 10
 
 
-@attrs.frozen(kw_only=True)
-class IsoFlopFitter:
+@attrs.frozen(kw_only=True, field_transformer=options.own_first)
+class IsoFlopFitter(Selection):
     """Fits the compute-optimal frontier from IsoFLOP slices (Hoffmann et al. 2022, arXiv 2203.15556, section 3.2).
 
     The parabola is an approximation. Where the true law is additive with alpha ≠ beta, its minimum is
@@ -84,9 +85,6 @@ class IsoFlopFitter:
     hold_out: bool = attrs.field(default=True, validator=options.switch)
     confidence: float = attrs.field(default=0.90, validator=options.share)
     seed: int = attrs.field(default=0, validator=options.count())
-    min_flops: float | None = attrs.field(default=None, validator=options.number(above=0, instead=(None,)))
-    exclude_undercooled: bool = attrs.field(default=False, validator=options.switch)
-    mix_schedules: bool = attrs.field(default=False, validator=options.switch)
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
         """Fit the curves and the power laws through their minima.
@@ -94,12 +92,7 @@ class IsoFlopFitter:
         Raises:
             FitError: fewer than two budgets have a usable minimum; it says why each was left out.
         """
-        usable = usable_runs(
-            runs,
-            min_flops=self.min_flops,
-            exclude_undercooled=self.exclude_undercooled,
-            mix_schedules=self.mix_schedules,
-        )
+        usable = self.usable(runs)
         runs = usable.runs
         budget, notes = budgets_of(runs, bands=False)
         cost, cost_notes = cost_of_budgets(runs, budget, cost)
@@ -112,7 +105,7 @@ class IsoFlopFitter:
         held = self._held(runs, cost, outliers.mask) if self.hold_out else ()
         return Fit(
             fitter="isoflop",
-            params=trend.estimates(laws.params, draws, self.confidence),
+            params=estimates(laws.params, draws, self.confidence),
             cost=cost,
             confidence=self.confidence,
             draws=draws,
@@ -129,7 +122,15 @@ class IsoFlopFitter:
             model_error=holdout.model_error(held),
             largest_budget=used[-1].budget,
             formula=trend.FORMULA,
-            notes=(*usable.notes, *notes, *cost_notes, *laws.notes(), *slice_notes, *draw_notes),
+            notes=(
+                *usable.notes,
+                *notes,
+                *cost_notes,
+                *laws.notes(),
+                *slice_notes,
+                *draw_notes,
+                *outliers.notes(runs),
+            ),
             details={
                 "budgets": [group.plain(one) for group, one in zip(groups, exact, strict=True)],
                 "slice_law": slice_law,

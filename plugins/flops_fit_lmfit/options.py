@@ -20,6 +20,11 @@ FEWEST_RESAMPLES = 10
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 
+def own_first(_: type, fields: list[attrs.Attribute[Any]]) -> list[attrs.Attribute[Any]]:
+    """A class's own options before those that it inherits, in its signature and wherever they are listed."""
+    return sorted(fields, key=lambda field: field.inherited)  # type: ignore[attr-defined]  # attrs' stubs lack it
+
+
 def is_number(value: Any) -> bool:
     """Whether a value is a finite real number, and no truth value."""
     return not isinstance(value, bool) and isinstance(value, Real) and math.isfinite(value)

@@ -7,10 +7,13 @@ The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) to ev
 and the priors at their plain strength (weights that grow with C, or strong priors, bend the law away from
 clean runs of the small budgets, which then look bad); mark the runs whose ln L lies more than five robust
 sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 % of a budget, the worst
-first. Bad runs swell sigma, so it is taken again from the others until the marks stay. With fewer than 35 runs
-sigma itself is poorly known, and the limit grows as Student's t does. Only high losses are marked: a run can fail
-to learn, none learns too well. A curve through one budget alone is bent by one wrong number all the same (a typo, a
-leaked validation set), so fitter ``isoflop`` has low losses marked too, by the same limit and within the same 30 %.
+first. Bad runs swell sigma, so it is taken again from the others until the marks stay. Bad runs at the ends of the
+budgets can bend even a robust law to themselves; sigma is then larger than the scatter of the budgets' own curves. Where
+it is, the law is also fitted without the smallest size of every budget, without the largest, and again to the runs that
+its marks leave; where that makes sigma much smaller, those are the marks. With fewer than 35 runs sigma itself is
+poorly known, and the limit grows as Student's t does. Only high losses are marked: a run can fail to learn, none learns
+too well. A curve through one budget alone is bent by one wrong number all the same (a typo, a leaked validation set), so
+fitters ``isoflop`` and ``envelope`` have low losses marked too, by the same limit and within the same 30 %.
 The frontier law judges, because runs that bend away from the additive law show an error of that law and not of
 theirs. Sigma is at least 1e-6, so that data without noise lose nothing.
 
@@ -30,6 +33,8 @@ from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
 from flops_fit_core.data import CostModel, Excluded, Runs
+from flops_fit_core.noise import slice_scatter
+from flops_fit_lmfit import frontier_law
 from flops_fit_lmfit.frontier_solve import COORDINATES, scatter, solve
 from flops_fit_lmfit.solve import fit_additive
 from flops_fit_lmfit.usable import budgets_of
@@ -41,6 +46,10 @@ MOST = 0.3
 ENOUGH = 35
 """Runs from which on the threshold is what it says; with fewer it is as improbable by Student's t."""
 ROUNDS = 5
+BENT = 1.2
+"""Times the scatter of the budgets' own curves beyond which sigma may be that of a law which bad runs have bent."""
+CLEARER = 0.7
+"""Times sigma below which another choice of the bad runs explains the rest so much better that it is the right one."""
 FEWEST = 10
 """Runs below which nothing is marked: seven parameters leave too little to judge by."""
 
@@ -113,17 +122,72 @@ def find_outliers(
         return Outliers.none(len(runs))
     n, d, loss = runs.n_params, runs.n_tokens, runs.loss
     start = fit_additive(n, d, loss, delta="adaptive").params if additive is None else additive
-    excess = -solve(n, cost.flops(n, d), loss, start, prior_strength=1.0, weight_power=0.0).residuals
-    budget, limit = budgets_of(runs)[0], _limit(threshold, len(runs))
-    distance = np.abs(excess) if low else excess
-    mask = np.zeros(len(runs), dtype=bool)
-    for _ in range(ROUNDS):
-        sigma = scatter(excess[~mask])
-        marked = mark(distance, sigma, budget, threshold=limit, most=most)
-        if np.array_equal(marked, mask):
-            break
-        mask = marked
-    return Outliers(mask=mask, excess=excess, sigma=sigma, low=~mask & (excess < -limit * sigma))
+    rule = _Rule(
+        n=n,
+        c=cost.flops(n, d),
+        loss=loss,
+        budget=budgets_of(runs)[0],
+        start=start,
+        limit=_limit(threshold, len(runs)),
+        most=most,
+        low=low,
+    )
+    everyone = np.ones(len(runs), dtype=bool)
+    found = rule.judge(everyone, ~everyone)
+    scatter_of_slices = slice_scatter(np.log(n), np.log(loss), rule.budget)
+    if scatter_of_slices is not None and found.sigma > BENT * scatter_of_slices:
+        others = [rule.settle(used) for used in rule.without_ends() if used.sum() >= FEWEST]
+        best = min(others, key=lambda other: other.sigma, default=found)
+        if best.sigma < CLEARER * found.sigma:
+            return best
+    return found
+
+
+@attrs.frozen(kw_only=True, eq=False)
+class _Rule:
+    """The rule on one table: arrays of shape (k,) and what `find_outliers` was told."""
+
+    n: Floats
+    c: Floats
+    loss: Floats
+    budget: Floats
+    start: Mapping[str, float]
+    limit: float
+    most: float
+    low: bool
+
+    def judge(self, used: NDArray[np.bool_], mask: NDArray[np.bool_]) -> Outliers:
+        """Every run by the law of the `used` ones; sigma is that of the runs that are not marked, at first `mask`."""
+        n, c, loss = self.n[used], self.c[used], self.loss[used]
+        law = solve(n, c, loss, self.start, prior_strength=1.0, weight_power=0.0)
+        excess = np.log(self.loss / frontier_law.loss(law.params, self.n, self.c))
+        distance = np.abs(excess) if self.low else excess
+        for _ in range(ROUNDS):
+            sigma = scatter(excess[~mask])
+            marked = mark(distance, sigma, self.budget, threshold=self.limit, most=self.most)
+            if np.array_equal(marked, mask):
+                break
+            mask = marked
+        return Outliers(mask=mask, excess=excess, sigma=sigma, low=~mask & (excess < -self.limit * sigma))
+
+    def settle(self, used: NDArray[np.bool_]) -> Outliers:
+        """Marks that stay when the law is fitted again to the runs that they leave, from the law of the `used` ones on."""
+        found = self.judge(used, ~used)
+        for _ in range(ROUNDS):
+            again = self.judge(~found.mask, found.mask)
+            if np.array_equal(again.mask, found.mask):
+                break
+            found = again
+        return again
+
+    def without_ends(self) -> list[NDArray[np.bool_]]:
+        """All runs but the smallest size of every budget, and all but the largest: there a bad run bends a law most."""
+        smallest, largest = (np.zeros(len(self.n), dtype=bool) for _ in range(2))
+        for value in np.unique(self.budget):
+            here = self.budget == value
+            smallest |= here & (self.n == self.n[here].min())
+            largest |= here & (self.n == self.n[here].max())
+        return [~smallest, ~largest]
 
 
 def _limit(threshold: float, runs: int) -> float:

@@ -17,17 +17,14 @@ from numpy.typing import ArrayLike, NDArray
 from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import InputError
 from flops_fit_lmfit import additive, bootstrap, constrained, holdout, identify, options, polish, profile
+from flops_fit_lmfit.estimates import estimates
 from flops_fit_lmfit.objective import OBJECTIVES
 from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.solve import AdditiveFit, fit_additive, noise_scale, solve_from
-from flops_fit_lmfit.usable import require_additive, require_points, usable_runs
+from flops_fit_lmfit.usable import Selection, require_additive, require_points
 
 Floats = NDArray[np.float64]
 
-MIDDLE = (0.1587, 0.8413)
-"""Ends of the middle 68 % of the draws: one standard deviation on either side, were they normal."""
-HEAVY = 3.0
-"""The most half-widths of the middle 68 % that a standard deviation may be and still describe the draws."""
 NOT_TOLD = "no sampling interval: the runs do not tell every parameter, so that refits wander without end"
 
 
@@ -36,8 +33,8 @@ def _known_params(_: Any, __: Any, params: lmfit.Parameters | None) -> None:
         polish.check_params(params)
 
 
-@attrs.frozen(kw_only=True)
-class SurfaceFitter:
+@attrs.frozen(kw_only=True, field_transformer=options.own_first)
+class SurfaceFitter(Selection):
     """Fits the additive law by one robust or least-squares objective, at its global optimum.
 
     Runs count alike, so that a point trained with more seeds counts more. Where standard errors of the
@@ -75,9 +72,6 @@ class SurfaceFitter:
     seed: int = attrs.field(default=0, validator=options.count())
     params: lmfit.Parameters | None = attrs.field(default=None, validator=_known_params)
     hold_out: bool = attrs.field(default=True, validator=options.switch)
-    min_flops: float | None = attrs.field(default=None, validator=options.number(above=0, instead=(None,)))
-    exclude_undercooled: bool = attrs.field(default=False, validator=options.switch)
-    mix_schedules: bool = attrs.field(default=False, validator=options.switch)
     lmfit_result: Any = attrs.field(default=None, init=False, eq=False, repr=False)
 
     def settings(self) -> Mapping[str, Any]:
@@ -91,12 +85,7 @@ class SurfaceFitter:
         Raises:
             FitError: fewer than five different points, one budget, all N or all D equal.
         """
-        usable = usable_runs(
-            runs,
-            min_flops=self.min_flops,
-            exclude_undercooled=self.exclude_undercooled,
-            mix_schedules=self.mix_schedules,
-        )
+        usable = self.usable(runs)
         runs = usable.runs
         self._require(runs)
         outliers = self._outliers(runs, cost)
@@ -155,13 +144,7 @@ class SurfaceFitter:
         """
         if self.params is not None:
             raise InputError("profile holds one parameter and frees the others: it takes no params of your own")
-        usable = usable_runs(
-            runs,
-            min_flops=self.min_flops,
-            exclude_undercooled=self.exclude_undercooled,
-            mix_schedules=self.mix_schedules,
-        )
-        kept = self._kept(usable.runs, CostModel.six_nd() if cost is None else cost)
+        kept = self._kept(self.usable(runs).runs, CostModel.six_nd() if cost is None else cost)
         self._require(kept)
         found = self._free(kept)
         low, high = profile.interval(found, name, self.confidence)
@@ -242,20 +225,4 @@ class SurfaceFitter:
         drawn = {**draws, **additive.exponents(draws)} if draws else {}
         if self.params is not None:
             drawn = constrained.moving(drawn)
-        return {name: _estimate(value, drawn.get(name), self.confidence) for name, value in values.items()}
-
-
-def _estimate(value: float, draws: Floats | None, confidence: float) -> Estimate:
-    """A value with its percentile interval over the draws, and their standard deviation.
-
-    The standard deviation is left out where it is more than three times half the width of the middle 68 % of the draws,
-    which it equals where they are normal: a few in the tail make it up.
-    """
-    if draws is None:
-        return Estimate(value=value)
-    tail = (1.0 - confidence) / 2.0
-    with np.errstate(over="ignore", invalid="ignore"):  # A and B are heavy-tailed: a draw may overflow
-        low, high, *middle = np.quantile(draws, [tail, 1.0 - tail, *MIDDLE])
-        stderr = float(np.std(draws, ddof=1))
-        told = np.isfinite(stderr) and stderr <= HEAVY * (middle[1] - middle[0]) / 2.0
-    return Estimate(value=value, low=float(low), high=float(high), stderr=stderr if told else None)
+        return estimates(values, drawn, self.confidence)

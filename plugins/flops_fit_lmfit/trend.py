@@ -15,7 +15,7 @@ import lmfit
 import numpy as np
 from numpy.typing import NDArray
 
-from flops_fit_core.data import CostModel, Estimate
+from flops_fit_core.data import CostModel
 
 Floats = NDArray[np.float64]
 
@@ -246,17 +246,6 @@ def power_laws(log_c: Floats, log_n: Floats, log_d: Floats, weights: Floats) -> 
     at_n, a = line(log_c, log_n, weights)
     at_d, b = line(log_c, log_d, weights)
     return {"a": a, "k_n": np.exp(at_n), "b": b, "k_d": np.exp(at_d)}
-
-
-def estimates(params: Mapping[str, float], draws: Mapping[str, Floats], confidence: float) -> dict[str, Estimate]:
-    """Each parameter with the percentile interval and the standard deviation of its draws, where there are any."""
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    found = {}
-    for name, value in params.items():
-        low, high = np.quantile(draws[name], tails).tolist() if draws else (None, None)
-        stderr = float(np.std(draws[name], ddof=1)) if draws else None
-        found[name] = Estimate(value=value, low=low, high=high, stderr=stderr)
-    return found
 
 
 def optimum(params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:

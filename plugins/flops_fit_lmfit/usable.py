@@ -1,6 +1,6 @@
 """Which rows of `Runs` a law may be fitted to, and a plain error where they cannot carry it.
 
-In: `Runs` and the fitters' common options. Out: `Usable` (the rows kept, and every row left out with
+In: `Runs` and the options that every fitter has (`Selection`). Out: `Usable` (the rows kept, and every row left out with
 its reason), or a `FitError` that says what is missing.
 """
 
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from flops_fit_core.clusters import cluster_budgets
 from flops_fit_core.data import Excluded, Runs
 from flops_fit_core.errors import FitError
+from flops_fit_lmfit import options
 from flops_fit_lmfit.additive import NAMES
 
 UNDERCOOLED = "undercooled"
@@ -38,50 +39,51 @@ class Usable:
     notes: tuple[str, ...] = ()
 
 
-def usable_runs(
-    runs: Runs,
-    *,
-    min_flops: float | None = None,
-    exclude_undercooled: bool = False,
-    mix_schedules: bool = False,
-) -> Usable:
-    """Keep the runs that can be fitted and name the others.
+@attrs.frozen(kw_only=True)
+class Selection:
+    """Which runs are fitted: the options that every fitter of this package has.
 
-    Args:
-        runs: any table.
+    Attributes:
         min_flops: leave out runs below this compute C (6·N·D where the table has no FLOPs).
         exclude_undercooled: leave out runs flagged ``"undercooled"``.
         mix_schedules: fit runs of different learning-rate schedules together.
-
-    Raises:
-        FitError: runs of several schedules are mixed without being told to, or none is left.
     """
-    reasons = [_reason(runs, row, min_flops, exclude_undercooled) for row in range(len(runs))]
-    rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.intp)
-    kept = runs.where(rows)
-    if not mix_schedules:
-        _refuse_mixed_schedules(kept)
-    excluded = tuple(Excluded(run=runs.name(row), reason=reason) for row, reason in enumerate(reasons) if reason)
-    if excluded and not len(kept):
-        raise FitError(
-            f"none of the {len(runs)} runs can be fitted; the first, {excluded[0].run}: {excluded[0].reason}"
-        )
-    return Usable(runs=kept, rows=rows, excluded=excluded, notes=(*runs.notes, *_counts(excluded, len(runs))))
 
+    min_flops: float | None = attrs.field(default=None, validator=options.number(above=0, instead=(None,)))
+    exclude_undercooled: bool = attrs.field(default=False, validator=options.switch)
+    mix_schedules: bool = attrs.field(default=False, validator=options.switch)
 
-def _reason(runs: Runs, row: int, min_flops: float | None, exclude_undercooled: bool) -> str:
-    """Why a row cannot be fitted; empty where it can. The text before the colon is its kind."""
-    if runs.status is not None and runs.status[row] != "done":
-        return runs.status[row]
-    values = {"N": runs.n_params[row], "D": runs.n_tokens[row], "loss": runs.loss[row]}
-    for name, value in values.items():
-        if not (np.isfinite(value) and value > 0):
-            return f"{name} not a positive number: {value:g}"
-    if min_flops is not None and (flops := flops_of(runs)[row]) < min_flops:
-        return f"below the minimum compute: C = {flops:.6g} < {min_flops:.6g}"
-    if exclude_undercooled and runs.flags is not None and UNDERCOOLED in runs.flags[row]:
-        return "undercooled"
-    return ""
+    def usable(self, runs: Runs) -> Usable:
+        """Keep the runs that can be fitted and name the others.
+
+        Raises:
+            FitError: runs of several schedules are mixed without being told to, or none is left.
+        """
+        reasons = [self._reason(runs, row) for row in range(len(runs))]
+        rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.intp)
+        kept = runs.where(rows)
+        if not self.mix_schedules:
+            _refuse_mixed_schedules(kept)
+        excluded = tuple(Excluded(run=runs.name(row), reason=reason) for row, reason in enumerate(reasons) if reason)
+        if excluded and not len(kept):
+            raise FitError(
+                f"none of the {len(runs)} runs can be fitted; the first, {excluded[0].run}: {excluded[0].reason}"
+            )
+        return Usable(runs=kept, rows=rows, excluded=excluded, notes=(*runs.notes, *_counts(excluded, len(runs))))
+
+    def _reason(self, runs: Runs, row: int) -> str:
+        """Why a row cannot be fitted; empty where it can. The text before the colon is its kind."""
+        if runs.status is not None and runs.status[row] != "done":
+            return runs.status[row]
+        values = {"N": runs.n_params[row], "D": runs.n_tokens[row], "loss": runs.loss[row]}
+        for name, value in values.items():
+            if not (np.isfinite(value) and value > 0):
+                return f"{name} not a positive number: {value:g}"
+        if self.min_flops is not None and (flops := flops_of(runs)[row]) < self.min_flops:
+            return f"below the minimum compute: C = {flops:.6g} < {self.min_flops:.6g}"
+        if self.exclude_undercooled and runs.flags is not None and UNDERCOOLED in runs.flags[row]:
+            return "undercooled"
+        return ""
 
 
 def flops_of(runs: Runs) -> NDArray[np.float64]:

@@ -131,9 +131,9 @@ def _curves(result: Result, budget: Floats, usable: Bools) -> tuple[tuple[Curve,
     for fit in result.fits:
         if "budgets" in fit.details:
             return _parabolas(fit, np.unique(budget[usable])), "parabola"
-    for fit in result.fits:
+    for fit, name in zip(result.fits, fit_names(result.fits), strict=True):
         try:
-            return _slices(fit, result.runs, budget, usable), fit.fitter
+            return _slices(fit, result.runs, budget, usable), name
         except FitError:  # describes only the optimum
             continue
     return (), ""
@@ -196,6 +196,14 @@ def _beaten(runs: Runs) -> Bools:
         return np.zeros(len(runs), dtype=bool)
     best = set(best_of_cells(runs).label or ())
     return np.array([label not in best for label in runs.label], dtype=bool)
+
+
+def fit_names(fits: Sequence[Fit]) -> list[str]:
+    """Fitters' names, as in the table that compares fits: numbered where one name comes twice."""
+    names = [fit.fitter for fit in fits]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
+    ]
 
 
 def trajectory(fit: Fit, budgets: Floats) -> list[Prediction]:

@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 
 from flops_fit_core.data import Result
 from flops_fit_matplotlib import style
-from flops_fit_matplotlib.curves import Sweep, trajectory
+from flops_fit_matplotlib.curves import Sweep, fit_names, trajectory
 
 MOST_NAMED = 16
 """Budgets that the legend names; of more, as many evenly chosen ones."""
@@ -20,11 +20,11 @@ MOST_NAMED = 16
 
 def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     """Draw runs, curves, their optima and the first fit's compute-optimal path."""
-    figure = Figure(figsize=(8.0, 5.2), layout="constrained", facecolor="white")
+    figure = style.figure(8.0, 5.6)
     axes = figure.add_subplot()
     style.dress(axes)
     colors = style.budget_colors(sweep.budgets)
-    answer = f"{result.fit.fitter} fit" if result.fit is not None and len(result.fits) > 1 else "fit"
+    answer = f"{fit_names(result.fits)[0]} fit" if len(result.fits) > 1 else "fit"
     for budget, color in colors.items():
         _draw_runs(axes, sweep, budget, color, answer)
     for curve in sweep.curves:
@@ -40,7 +40,8 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     axes.set_title(
         f"{result.workload}: loss at equal compute", fontsize=style.TITLE, loc="left", color=style.INK, pad=12
     )
-    _legend(figure, axes, colors, lines=bool(sweep.curves))
+    _name_budgets(figure, colors, lines=bool(sweep.curves))
+    style.legend_below(figure, axes)
     return figure
 
 
@@ -88,7 +89,7 @@ def _draw_path(axes: Axes, result: Result, sweep: Sweep) -> None:
     path = trajectory(result.fit, np.geomspace(sweep.budgets[0], sweep.budgets[-1], 40))
     axes.plot(
         [p.n_params.value for p in path], [p.loss.value for p in path], color=style.INK, linewidth=1.2,
-        linestyle=(0, (4, 3)), label=f"compute-optimal path, {result.fit.fitter}", zorder=4,
+        linestyle=(0, (4, 3)), label=f"compute-optimal path, {fit_names(result.fits)[0]}", zorder=4,
     )  # fmt: skip
 
 
@@ -111,8 +112,8 @@ def _draw_unfinished(axes: Axes, sweep: Sweep, colors: dict[float, style.Color])
         )  # fmt: skip
 
 
-def _legend(figure: Figure, axes: Axes, colors: dict[float, style.Color], *, lines: bool) -> None:
-    """Budgets in the order in which their curves lie; inside the axes, what the other marks mean."""
+def _name_budgets(figure: Figure, colors: dict[float, style.Color], *, lines: bool) -> None:
+    """Budgets in the order in which their curves lie."""
     line = {"marker": "o", "markeredgecolor": "white", "linestyle": "-" if lines else ""}
     budgets = list(colors)
     named = [budgets[i] for i in np.unique(np.linspace(0, len(budgets) - 1, MOST_NAMED).round().astype(int))]
@@ -122,10 +123,3 @@ def _legend(figure: Figure, axes: Axes, colors: dict[float, style.Color], *, lin
         title=title, loc="outside right upper",
         frameon=False, fontsize=style.TICK, title_fontsize=style.TICK, alignment="left",
     )  # fmt: skip
-    handles, labels = axes.get_legend_handles_labels()
-    meanings = dict(zip(labels, handles, strict=True))
-    if meanings:
-        axes.legend(
-            meanings.values(), meanings.keys(), loc="best", fontsize=style.TICK,
-            facecolor="white", edgecolor=style.GRID, framealpha=0.85, fancybox=False,
-        )  # fmt: skip

@@ -26,6 +26,9 @@ class MatplotlibReporter:
     else the slices of the first fit with a law in N and D, with the optimum that it answers with. Of an average
     (``ensemble``) that is the average of ln N_opt: the lowest point of the drawn curve only to a few percent in N.
 
+    In ``scaling`` the lines go on to ten times the largest budget that was fitted: a result knows the budgets that were
+    trained and not those that somebody will ask about, which `Fit.predict` answers at any distance.
+
     Figures are plain `matplotlib.figure.Figure` objects that pyplot does not know: nothing is left
     open, no display is needed and ``rcParams`` stay as they are.
     """

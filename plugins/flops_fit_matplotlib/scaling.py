@@ -12,12 +12,11 @@ import attrs
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
 from numpy.typing import NDArray
 
 from flops_fit_core.data import Fit, Prediction, Result
 from flops_fit_matplotlib import style
-from flops_fit_matplotlib.curves import Sweep, interval, trajectory
+from flops_fit_matplotlib.curves import Sweep, fit_names, interval, trajectory
 
 Floats = NDArray[np.float64]
 
@@ -30,6 +29,7 @@ class _Line:
     """A fit along the compute axis."""
 
     fit: Fit
+    name: str
     predictions: list[Prediction]
     largest: float
 
@@ -56,10 +56,11 @@ class _Optima:
 def scaling_figure(result: Result, sweep: Sweep) -> Figure | None:
     """Draw the four panels; ``None`` where no fit has an optimum to draw."""
     end = BEYOND * max((_largest(fit, sweep) for fit in result.fits), default=1.0)
-    lines = [line for line in (_line(fit, sweep, end) for fit in result.fits) if line.predictions]
+    named = zip(result.fits, fit_names(result.fits), strict=True)
+    lines = [line for line in (_line(fit, name, sweep, end) for fit, name in named) if line.predictions]
     if not lines:
         return None
-    figure = Figure(figsize=(9.6, 7.4), layout=ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08), facecolor="white")
+    figure = style.figure(9.6, 7.8)
     panels = figure.subplots(2, 2, sharex=True)
     optima = _optima(sweep)
     unit = result.data_unit
@@ -73,11 +74,8 @@ def scaling_figure(result: Result, sweep: Sweep) -> Figure | None:
     figure.suptitle(
         f"{result.workload}: compute-optimal scaling", fontsize=style.TITLE, x=0.02, ha="left", color=style.INK
     )
-    handles, labels = panels[1, 0].get_legend_handles_labels()
-    meanings = dict(zip(labels, handles, strict=True))
-    figure.legend(
-        meanings.values(), meanings.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=style.TICK
-    )
+    figure.align_ylabels(panels)
+    style.legend_below(figure, panels[1, 0])
     return figure
 
 
@@ -85,10 +83,10 @@ def _largest(fit: Fit, sweep: Sweep) -> float:
     return fit.largest_budget or sweep.budgets[-1]
 
 
-def _line(fit: Fit, sweep: Sweep, end: float) -> _Line:
+def _line(fit: Fit, name: str, sweep: Sweep, end: float) -> _Line:
     largest = _largest(fit, sweep)
     budgets = np.unique(np.append(np.geomspace(sweep.budgets[0] / 2, end, 60), largest))
-    return _Line(fit=fit, predictions=trajectory(fit, budgets), largest=largest)
+    return _Line(fit=fit, name=name, predictions=trajectory(fit, budgets), largest=largest)
 
 
 def _optima(sweep: Sweep) -> _Optima:
@@ -121,15 +119,14 @@ def _panel(
     band = interval(first.predictions, name)
     if band is not None:
         _band(axes, first, *band)
-    for line in lines:
-        _draw_line(axes, line, line.values(name), main=line is first)
+    _draw_lines(axes, lines, [line.values(name) for line in lines])
     _draw_optima(axes, optima, getattr(optima, name), sweep)
     style.log_axis(axes.yaxis, number)
     symbol = {"n_params": "N", "n_tokens": "D"}.get(name)
     if symbol is not None:
         _note(axes, _exponent(first, name, symbol))
     elif "E" in first.fit.params:
-        _note(axes, _irreducible(first), right=True)
+        _note(axes, _irreducible(first))
 
 
 def _irreducible(line: _Line) -> str:
@@ -147,8 +144,7 @@ def _ratio_panel(axes: Axes, unit: str, lines: Sequence[_Line], optima: _Optima,
         # At a fixed budget D follows from N, so the interval of N is the interval of D/N, turned over.
         low, high = (first.fit.cost.tokens(n, first.budgets) / n for n in reversed(band))
         _band(axes, first, low, high)
-    for line in lines:
-        _draw_line(axes, line, line.values("n_tokens") / line.values("n_params"), main=line is first)
+    _draw_lines(axes, lines, [line.values("n_tokens") / line.values("n_params") for line in lines])
     _draw_optima(axes, optima, optima.n_tokens / optima.n_params, sweep)
     style.log_axis(axes.yaxis, style.plain)
 
@@ -161,17 +157,23 @@ def _axes(axes: Axes, ylabel: str) -> None:
 
 
 def _band(axes: Axes, line: _Line, low: Floats, high: Floats) -> None:
-    kind = "sampling" if line.fit.model_error is None else "prediction"
+    of_form = line.fit.model_error is not None or line.fit.members  # what a prediction has beyond sampling
+    kind = "prediction" if of_form else "sampling"
     label = f"{100 * line.fit.confidence:g} % {kind} interval"
     axes.fill_between(line.budgets, low, high, color=style.ACCENT, alpha=0.15, linewidth=0, label=label, zorder=1)
 
 
-def _draw_line(axes: Axes, line: _Line, values: Floats, *, main: bool) -> None:
-    color, width, order = (style.ACCENT, 2.0, 3) if main else (style.FAINT, 1.4, 2)
-    within, beyond = line.budgets <= line.largest, line.budgets >= line.largest
-    name = f"{line.fit.fitter} fit, dashed beyond the runs" if main else f"{line.fit.fitter} fit"
-    axes.plot(line.budgets[within], values[within], color=color, linewidth=width, label=name, zorder=order)
-    axes.plot(line.budgets[beyond], values[beyond], color=color, linewidth=width, linestyle=(0, (3, 2)), zorder=order)
+def _draw_lines(axes: Axes, lines: Sequence[_Line], values: Sequence[Floats]) -> None:
+    """The first fit broad, the others narrow on top of it: where they agree, all are seen."""
+    (first, *others), (answer, *rest) = lines, values
+    within, beyond = first.budgets <= first.largest, first.budgets >= first.largest
+    broad = {"color": style.ACCENT, "linewidth": 3.0, "zorder": 2}
+    label = f"{first.name} fit, dashed beyond the runs"
+    axes.plot(first.budgets[within], answer[within], label=label, **broad)
+    axes.plot(first.budgets[beyond], answer[beyond], linestyle=style.EXTRAPOLATED, **broad)
+    for i, (line, along) in enumerate(zip(others, rest, strict=True)):
+        color, dashes = style.other_fit(i)
+        axes.plot(line.budgets, along, color=color, linewidth=1.3, linestyle=dashes, label=f"{line.name} fit", zorder=3)
 
 
 def _draw_optima(axes: Axes, optima: _Optima, values: Floats, sweep: Sweep) -> None:
@@ -196,9 +198,6 @@ def _exponent(line: _Line, name: str, symbol: str) -> str:
     return f"${symbol}\\propto C^{{{slope:.3f}}}$"
 
 
-def _note(axes: Axes, text: str, *, right: bool = False) -> None:
-    x, side = (0.97, "right") if right else (0.03, "left")
-    axes.text(
-        x, 0.96, text, transform=axes.transAxes, ha=side, va="top", fontsize=style.LABEL, color=style.INK,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5},
-    )  # fmt: skip
+def _note(axes: Axes, text: str) -> None:
+    """Words above the panel: inside, a long interval would cover some line or band."""
+    axes.set_title(text, loc="left", fontsize=style.LABEL, color=style.INK)

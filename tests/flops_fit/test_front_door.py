@@ -62,6 +62,22 @@ def test_runs_of_ones_own_are_drawn(tmp_path):
             flops_fit.report(*wrong, tmp_path)
 
 
+def test_a_reporter_sees_what_fits_of_ones_own_runs_give_to_doubt(tmp_path):
+    class Tells:
+        def report(self, result, out_dir):
+            return flops_fit.Report(text="\n".join(map(str, result.diagnostics)))
+
+    n = np.tile([1e6, 2e6, 4e6, 8e6], 2)  # every budget wants a larger model
+    d = np.repeat([1e15, 1e16], 4) / 6 / n
+    runs = flops_fit.Runs(n_params=n, n_tokens=d, loss=1.7 + 400 / n**0.34 + 410 / d**0.28)
+    fits = flops_fit.fit(runs, [flops_fit.fitter(name, bootstrap=0) for name in ("surface", "ensemble")])
+    told = flops_fit.report(runs, fits, tmp_path, reporter=Tells()).text
+    assert told.count("at 1 of 2 budgets the lowest loss is at the largest size (1e16 FLOPs: N = 8e6)") == 1
+    assert "fit: surface, ensemble: 2 budgets show a line" in told
+    partly = flops_fit.Runs(**{**runs.columns(), "budget": [np.nan] * 4 + [1e16] * 4})
+    assert flops_fit.report(partly, fits, tmp_path, reporter=Tells()).text == told
+
+
 def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     runs = flops_fit.Runs(n_params=[1e6], n_tokens=[1e8], loss=[2.0])
     fit = flops_fit.Fit(fitter="mine", params={})

@@ -91,6 +91,10 @@ def test_the_commands_are_listed():
         ("plan gptt --budgets 1e12 3e12", "Did you mean 'gpt'"),
         ("plan gpt --budgets 1e12 3e12 --planner isoflops", "Did you mean 'isoflop'"),
         ("plan gpt --budgets 1e12 3e12 --set trainr.lr=1", "Did you mean 'trainer'"),
+        ("plan gpt --budgets 1e12 3e12 --set trainer..lr=1", "'trainer..lr=1' is not STAGE.OPTION=VALUE"),
+        ("plan gpt --budgets 1e12 3e12 --set trainer.simulate.lr=1", "Chosen: accelerate"),
+        ("fit nowhere.csv --fitter surface isoflop --set fitter.surfac.delta=1", "Did you mean 'surface'"),
+        ("report nowhere --set reporter.matplotlib.dpi=3", "no reporter 'matplotlib' was chosen"),
         ("fit nowhere.csv", "nowhere.csv"),
         ("fit nowhere.csv --columns loss", "is not NAME=COLUMN"),
         ("report nowhere", "nowhere"),
@@ -166,6 +170,30 @@ def test_a_wrong_target_or_option_of_a_fitter_is_status_2(table):
         done = call("fit", table, *NAMES, *words)
         assert (done.returncode, done.stdout) == (2, "")
         assert said in done.stderr
+
+
+def test_an_option_goes_to_one_of_several_fitters_or_to_all(table):
+    def fits(*words):
+        done = call("fit", table, *NAMES, "--fitter", "surface", "isoflop", "--json", "--set", *words)
+        assert done.returncode == 0, done.stderr
+        return {fit["fitter"]: fit for fit in json.loads(done.stdout)["fits"]}
+
+    one = fits("fitter.surface.objective=log_mse", "fitter.confidence=0.5", "fitter.isoflop.confidence=0.8")
+    assert {name: fit["confidence"] for name, fit in one.items()} == {"surface": 0.5, "isoflop": 0.8}
+    assert one["surface"]["objective"] != fits("fitter.bootstrap=0")["surface"]["objective"]
+    done = call("fit", table, *NAMES, "--fitter", "surface", "isoflop", "--set", "fitter.delta=1e-2")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "fitter 'isoflop' has no option 'delta'" in done.stderr
+    assert "--set fitter.NAME.OPTION=VALUE" in done.stderr
+
+
+def test_fit_says_what_the_runs_give_to_doubt(table, tmp_path):
+    short = tmp_path / "short.csv"
+    lines = table.read_text().splitlines(keepends=True)
+    short.write_text("".join(lines[:1] + [line for i, line in enumerate(lines[1:]) if i % 5 < 3]))  # no large sizes
+    done = call("fit", short, *NAMES, "--fitter", "surface", "--set", "fitter.bootstrap=0")
+    assert done.returncode == 0, done.stderr
+    assert "note: at 2 of 4 budgets the lowest loss is at the largest size (1e18 FLOPs: N = " in done.stdout
 
 
 def test_names_of_columns_are_needed(table):

@@ -48,9 +48,17 @@ def test_words_are_values(text, value):
 
 
 def test_options_go_to_their_stage():
-    settings = Settings(["trainer.lr=0.1", "workload.n_layers=3", "trainer.schedule=a=b"], ("trainer", "workload"))
-    assert settings.options("trainer") == {"lr": 0.1, "schedule": "a=b"}
-    assert settings.options("workload") == {"n_layers": 3}
+    words = ["trainer.lr=0.1", "workload.n_layers=3", "trainer.schedule=a=b"]
+    settings = Settings(words, {"trainer": ["accelerate"], "workload": ["gpt"]})
+    assert settings.options("trainer", "accelerate") == {"lr": 0.1, "schedule": "a=b"}
+    assert settings.options("workload", "gpt") == {"n_layers": 3}
+
+
+def test_one_of_several_has_options_of_its_own():
+    words = ["fitter.mine:surface.seed=2", "fitter.seed=1", "fitter.confidence=0.8"]
+    settings = Settings(words, {"fitter": ["mine:surface", "isoflop"]})
+    assert settings.options("fitter", "mine:surface") == {"seed": 2, "confidence": 0.8}
+    assert settings.options("fitter", "isoflop") == {"seed": 1, "confidence": 0.8}
 
 
 @pytest.mark.parametrize(
@@ -60,8 +68,11 @@ def test_options_go_to_their_stage():
         ("trainer.lr", "is not STAGE.OPTION=VALUE"),
         ("trainr.lr=1", "Did you mean 'trainer'"),
         ("fitter.delta=1", "no stage 'fitter' here"),
+        ("trainer.acelerate.lr=1", "no trainer 'acelerate' was chosen. Did you mean 'accelerate'"),
+        ("trainer..lr=1", "is not STAGE.OPTION=VALUE"),
+        ("trainer.accelerate.=1", "is not STAGE.OPTION=VALUE"),
     ],
 )
 def test_a_wrong_setting_is_said(word, said):
     with pytest.raises(FlopsFitError, match=said):
-        Settings([word], ("trainer", "workload"))
+        Settings([word], {"trainer": ["accelerate"], "workload": ["gpt"]})

@@ -68,6 +68,12 @@ def test_equal_sizes_are_averaged_and_one_size_is_proportional_to_n():
     assert float(near.per_token(1e10)) == pytest.approx(6.1e10)
 
 
+def test_two_near_sizes_do_not_tell_what_far_ones_cost():
+    falling, steep = CostModel.measured([8e11, 8.8e11], [4656, 1000]), CostModel.measured([8e11, 8.8e11], [1e3, 1e9])
+    assert float(falling.per_token(100)) == pytest.approx(4656)
+    assert float(steep.per_token(100)) == pytest.approx(1e3 * (100 / 8e11) ** 2)
+
+
 def test_values_that_are_no_costs_are_passed_over():
     cost = CostModel.measured([1e6, 0, np.nan, 2e6], [6e6, 1, 1, np.inf])
     assert cost.n_params.tolist() == [1e6]

@@ -4,7 +4,7 @@ import attrs
 import pytest
 
 import flops_fit
-from flops_fit_core.data import CostModel, Estimate, Fit, Runs
+from flops_fit_core.data import CostModel, Estimate, Excluded, Fit, Runs
 from flops_fit_core.errors import FitError, InputError
 
 
@@ -80,3 +80,15 @@ def test_runs_that_cost_something_else_than_6nd_are_noted():
     assert flops_fit.fit(runs(1.5), Works(), "measured").notes == ()
     assert flops_fit.fit(runs(1.1), Works()).notes == ()
     assert flops_fit.fit(runs(1.5), Works(), CostModel.measured([1e6], [9e6])).notes == ()
+
+
+def test_a_run_without_a_label_is_named_by_its_row_in_the_whole_table():
+    @attrs.frozen
+    class LeavesOut(Works):
+        def fit(self, runs, cost):
+            kept = runs.where(runs.usable())
+            return attrs.evolve(super().fit(kept, cost), excluded=(Excluded(run=kept.name(0), reason="too high"),))
+
+    nan = float("nan")
+    table = Runs(n_params=[1e6, 1e6, 2e6, 3e6], n_tokens=[1e8] * 4, loss=[nan, 3, 2, 1])
+    assert flops_fit.fit(table, LeavesOut()).excluded[0].run == "row 2"

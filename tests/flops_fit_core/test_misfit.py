@@ -33,7 +33,14 @@ def test_large_models_that_were_trained_too_briefly_are_said():
     )
     assert "by up to -" in text
     assert "(at 1e17 FLOPs)" in text
-    assert "exclude_undercooled=True" in text
+    assert text.endswith("Train other sizes or at other rates")
+
+
+def test_what_to_leave_out_is_advised_where_there_is_something():
+    runs = sweep(0.001, short=0.1)
+    flagged = attrs.evolve(runs, flags=[("undercooled",) if row % 7 > 4 else () for row in range(len(runs))])
+    (text,) = said(flagged)
+    assert "exclude_undercooled=True, or train other sizes" in text
 
 
 @pytest.mark.parametrize("fitter", ["surface", "isoflop"])

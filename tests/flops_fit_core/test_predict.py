@@ -13,6 +13,7 @@ import pytest
 from flops_fit_core.data import CostModel, Estimate, Fit, ModelError
 from flops_fit_core.errors import FitError, InputError
 from flops_fit_core.predict import predict
+from flops_fit_core.serial import unplain
 from flops_fit_core.text import si
 
 
@@ -73,6 +74,25 @@ def test_prediction_interval_adds_the_laws_own_error_in_quadrature() -> None:
         sampling = math.log(estimate.sampling_high / estimate.value)
         assert math.log(estimate.high / estimate.value) == pytest.approx(math.hypot(sampling, half))
         assert estimate.low < estimate.sampling_low < estimate.value < estimate.sampling_high < estimate.high
+
+
+def test_an_averages_own_error_is_at_least_what_its_members_are_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Fit, "_law", lambda fit: LAW)  # the members' names stand in no registry
+    members = {
+        name: unplain(made(params=made().params | {"k": Estimate(value=k), "e": Estimate(value=e)}).to_dict())
+        for name, k, e in (("low", 0.09, 1.9), ("high", 0.12, 2.05))
+    }
+    error = ModelError(loss=0.001, n_params=0.35, source="test")
+    fit = made(draws=spread(), details={"members": members}, model_error=error)
+    for budget in (1e18, 1e20, 1e22):
+        answer = predict(fit, LAW, budget)
+        beyond = max(0.0, math.log(budget / 1e20))
+        for estimate, half in (
+            (answer.n_params, max(math.log(0.12 / 0.09), 0.35 * beyond)),
+            (answer.loss, max(math.log(2.05 / 1.9), 0.001 * beyond)),
+        ):
+            sampling = math.log(estimate.sampling_high / estimate.value)
+            assert math.log(estimate.high / estimate.value) == pytest.approx(math.hypot(sampling, half))
 
 
 @pytest.mark.parametrize("confidence", [0.5, 0.9, 0.99])

@@ -155,7 +155,7 @@ def test_intervals_hold_the_truth() -> None:
     # docs/coverage.md has the long run (tests/benchmarks/coverage.py); here 400 sweeps, four standard errors.
     from benchmarks import coverage
 
-    fitter = coverage.FITTERS["adaptive Huber, outliers excluded"]
+    fitter = coverage.FITTERS["adaptive"]
     held = coverage.simulate(fitter, 0.01, 400, 7).sampling.mean(axis=0)
     error = (0.9 * 0.1 / 400) ** 0.5
     assert held == pytest.approx(0.9, abs=4 * error), held

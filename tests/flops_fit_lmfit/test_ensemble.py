@@ -48,9 +48,18 @@ def test_interval_is_the_additive_members_centred_on_the_average(wide):
             assert getattr(wide.members["frontier"].predict(budget), name).low is None
             assert mine.sampling_low / mine.value == pytest.approx(theirs.sampling_low / theirs.value, rel=1e-9)
             assert mine.sampling_high / mine.value == pytest.approx(theirs.sampling_high / theirs.value, rel=1e-9)
-            assert mine.low <= mine.sampling_low < mine.sampling_high <= mine.high
+            assert mine.low < mine.sampling_low < mine.sampling_high < mine.high
     a = wide.params["a"]
     assert a.low < a.value < a.high
+
+
+def test_prediction_interval_holds_what_each_member_says(wide):
+    for budget in np.geomspace(1e17, 1e23, 7):
+        answer = wide.predict(budget)
+        for member in wide.members.values():
+            there = member.predict(budget)
+            assert answer.n_params.low <= there.n_params.value <= answer.n_params.high
+            assert answer.loss.low <= there.loss.value <= answer.loss.high
 
 
 def test_odds_follow_the_members_own_errors():
@@ -191,3 +200,18 @@ def test_costs_little_where_the_additive_law_is_true(name, noise):
             )
     plain, ensemble = (np.mean(np.abs(misses[which]), axis=0) for which in ("plain", "ensemble"))
     assert np.all(ensemble < 1.7 * plain)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("noise", [0.003, 0.01])
+def test_prediction_intervals_hold_the_truth_inside_the_sweep(noise):
+    budgets, held = (1e18, 1e19, 1e20), []
+    for seed in range(120):
+        runs, _ = additive_sweep(LAW, noise=noise, seed=seed)
+        fit = EnsembleFitter(bootstrap=300).fit(runs, SIX_ND)
+        for c in budgets:
+            n, _, loss = (float(x) for x in additive.optimum(LAW, SIX_ND, c))
+            answer = fit.predict(c)
+            held.append([answer.n_params.low <= n <= answer.n_params.high, answer.loss.low <= loss <= answer.loss.high])
+    shares = np.reshape(held, (-1, len(budgets), 2)).mean(axis=0)
+    assert shares.min() >= 0.82  # 0.9 less three standard errors

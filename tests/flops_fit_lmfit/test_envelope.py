@@ -9,6 +9,7 @@ from flops_fit_core import testing
 from flops_fit_core.data import CostModel, CurvePoint, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_lmfit.envelope import EnvelopeFitter
+from known_laws import ADDITIVE, additive_sweep
 
 ALPHA = BETA = 0.3
 E, A, B = 1.7, 400.0, 400.0
@@ -69,6 +70,20 @@ def test_noisy_training_losses_are_smoothed():
     assert found.values["a"] == pytest.approx(0.5, abs=0.06)
 
 
+def test_coarse_training_losses_are_taken_as_they_are():
+    runs = grid()
+    halves = [
+        tuple(CurvePoint(n_tokens=int(t), loss=float(loss(n, int(t)))) for t in d / 2.0 ** np.arange(7, -1, -1))
+        for n, d in zip(runs.n_params, runs.n_tokens, strict=True)
+    ]
+    found = EnvelopeFitter(bootstrap=0).fit(Runs(**runs.columns() | {"curves": halves}), CostModel.six_nd())
+    assert found.details["envelope"]["source"] == "curves"
+    for c in (1e18, 1e19, 1e20):
+        assert float(found.law.optimum(found.values, found.cost, c)[2]) == pytest.approx(
+            loss(best_n(c), best_n(c)), rel=0.01
+        )
+
+
 def grid(points=9, budgets=(1e17, 1e18, 1e19, 1e20), shift=1.0):
     n = np.concatenate([shift * best_n(c) * np.logspace(-1, 1, points, base=4) for c in budgets])
     budget = np.repeat(budgets, points)
@@ -110,6 +125,59 @@ def test_few_runs_give_no_interval_and_seeds_decide_the_draws():
     assert any("no intervals: 9 runs" in note for note in few.notes)
     one, same = (EnvelopeFitter(bootstrap=200, seed=3).fit(grid(), CostModel.six_nd()) for _ in range(2))
     assert one.params == same.params
+
+
+def changed(runs, row, factor):
+    """The same runs, one loss wrong by a factor, along its whole curve if it has one."""
+    factors = np.where(np.arange(len(runs)) == row, factor, 1.0)
+    columns = runs.columns() | {"loss": factors * runs.loss}
+    if runs.curves is not None:
+        wrong = tuple(CurvePoint(n_tokens=p.n_tokens, eval_loss=factor * p.eval_loss) for p in runs.curves[row])
+        columns["curves"] = (*runs.curves[:row], wrong, *runs.curves[row + 1 :])
+    return Runs(**columns)
+
+
+@pytest.mark.parametrize(
+    "clean", [additive_sweep(ADDITIVE["symmetric"], noise=0.003)[0], curves(noise=0.003, sizes=12)]
+)
+@pytest.mark.parametrize("factor", [0.7, 1.5])
+def test_a_wrong_loss_is_left_out_and_named(clean, factor):
+    row = int(np.argmax(clean.n_params * (clean.n_params < clean.n_params.max())))  # the largest but one
+    wrong = changed(clean, row, factor)
+    found = EnvelopeFitter(bootstrap=50).fit(wrong, CostModel.six_nd())
+    bare = EnvelopeFitter(bootstrap=50).fit(clean.where(np.arange(len(clean)) != row), CostModel.six_nd())
+    assert found.values == bare.values
+    assert found.n_used == len(clean) - 1
+    (named,) = [run for run in found.excluded if "outlier" in run.reason]
+    assert named.run == wrong.name(row)
+    assert not named.used
+
+
+def test_wrong_losses_are_used_on_request_and_named_all_the_same():
+    clean, _ = additive_sweep(ADDITIVE["symmetric"], noise=0.003)
+    flagged = EnvelopeFitter(outliers="flag", bootstrap=0).fit(changed(clean, 33, 0.7), CostModel.six_nd())
+    assert flagged.details["envelope"]["loss"][-1] == pytest.approx(0.7 * clean.loss[33])
+    assert [run.used for run in flagged.excluded if "outlier" in run.reason] == [True]
+
+
+def test_a_loss_too_low_that_had_to_be_used_is_named():
+    few = changed(grid(points=3, budgets=np.geomspace(1e17, 1e21, 5)), 7, 0.7)  # so few of a budget: none is left out
+    found = EnvelopeFitter(bootstrap=0).fit(few, CostModel.six_nd())
+    assert found.n_used == 15
+    assert any(note.startswith(f"{few.name(7)} is used, but too low to be true") for note in found.notes)
+
+
+def test_clean_runs_are_all_used():
+    for runs in (curves(), curves(noise=0.01, sizes=12), grid(), additive_sweep(ADDITIVE["chinchilla"], noise=0.01)[0]):
+        assert EnvelopeFitter(bootstrap=0).fit(runs, CostModel.six_nd()).n_used == len(runs)
+
+
+@pytest.mark.parametrize("noise", [0.003, 0.01])
+def test_a_standard_deviation_describes_the_draws_or_is_not_given(noise):
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=noise)
+    params = EnvelopeFitter().fit(runs, CostModel.six_nd()).params
+    assert all(p.stderr is None or p.stderr < p.high - p.low for p in params.values())
+    assert params["a"].stderr is not None
 
 
 def test_it_survives_json():

@@ -1,5 +1,6 @@
 """The frontier law and its fitter against known laws, its own special case, and published sweeps."""
 
+import attrs
 import lmfit
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from flops_fit_core.data import CostModel, Fit, Runs
 from flops_fit_core.errors import FitError
+from flops_fit_core.identity import Identifier, settings_of
 from flops_fit_lmfit import additive, frontier_law, holdout
 from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.frontier_law import FrontierObjective
@@ -102,6 +104,53 @@ def test_priors_pull_by_their_strength():
     assert found[0] == FrontierFitter(priors=None, hold_out=False).fit(runs, SIX_ND).values["a"]
     assert np.all(np.diff(np.abs(np.array(found) - 0.5)) < 0)
     assert found[-1] == pytest.approx(0.5, abs=1e-3)
+
+
+def with_priors(priors):
+    runs, _ = additive_sweep(ADDITIVE["data-hungry"], noise=0.01, budgets=4)
+    return FrontierFitter(priors=priors, hold_out=False).fit(runs, SIX_ND).values
+
+
+NO_PRIOR = dict.fromkeys(COORDINATES)
+
+
+def test_a_prior_that_is_given_leaves_the_others_as_they_are():
+    every = {
+        "ln_gamma": (np.log(0.175), 0.3),
+        "a": (0.5, 0.1),
+        "ln_p": (np.log(0.35), 0.4),
+        "ln_q": (np.log(0.35), 0.4),
+    }
+    assert (
+        with_priors({})
+        == with_priors(NO_PRIOR | every)
+        == FrontierFitter(hold_out=False)
+        .fit(additive_sweep(ADDITIVE["data-hungry"], noise=0.01, budgets=4)[0], SIX_ND)
+        .values
+    )
+    narrow = {"a": (0.5, 0.02)}
+    assert with_priors(narrow) == with_priors(NO_PRIOR | every | narrow) != with_priors(NO_PRIOR | narrow)
+    more = {"ln_E": (np.log(2.0), 0.01)}
+    assert with_priors(more) == with_priors(NO_PRIOR | every | more) != with_priors({})
+
+
+def test_none_switches_one_prior_off_or_all():
+    assert with_priors({"ln_p": None}) == pytest.approx(with_priors({"ln_p": (0.0, 1e6)}), rel=1e-6)
+    assert with_priors({"ln_p": None}) != pytest.approx(with_priors({}), rel=1e-3)
+    assert with_priors(None) == with_priors(NO_PRIOR)
+
+
+def test_settings_show_the_priors_in_force():
+    given = {"a": None, "ln_q": (-1.0, 0.2)}
+    fitter = FrontierFitter(priors=given)
+    shown = settings_of(fitter, Identifier())["priors"]
+    assert shown == settings_of(FrontierFitter(priors=fitter.priors), Identifier())["priors"]
+    assert set(shown) == {"ln_gamma", "a", "ln_p", "ln_q"}
+    assert shown["a"] is None
+    assert fitter.priors["ln_p"] == FrontierFitter().priors["ln_p"] == pytest.approx((np.log(0.35), 0.4))
+    assert settings_of(FrontierFitter(priors=None), Identifier())["priors"] is None
+    given["a"] = (0.9, 0.1)
+    assert attrs.evolve(fitter, outliers="flag").priors["a"] is None
 
 
 def test_large_budgets_weigh_more():
@@ -241,9 +290,10 @@ def test_budgets_need_not_be_stated():
 
 def test_without_priors_no_note_speaks_of_them():
     runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.005)
-    notes = FrontierFitter(priors=None, hold_out=False).fit(runs, SIX_ND).notes
-    assert any("no sampling interval" in note for note in notes)
-    assert not any("prior" in note for note in notes)
+    for priors in (None, NO_PRIOR):
+        notes = FrontierFitter(priors=priors, hold_out=False).fit(runs, SIX_ND).notes
+        assert any("no sampling interval" in note for note in notes)
+        assert not any("prior" in note for note in notes)
 
 
 def test_what_priors_answered_is_said():

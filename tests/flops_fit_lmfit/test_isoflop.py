@@ -133,6 +133,15 @@ def test_a_run_far_too_low_moves_no_minimum(share):
             assert (one["n_opt"], one["loss_opt"]) == pytest.approx((other["n_opt"], other["loss_opt"]), rel=1e-9)
 
 
+def test_a_run_far_too_low_that_had_to_be_used_is_named():
+    clean = sweep(points=6, noise=0.003)
+    spoilt = np.array(clean.loss)
+    spoilt[[8, 9]] *= 0.7, 0.8  # of six runs of a budget one is left out at most: the worse
+    found = fit(changed(clean, loss=spoilt, label=[f"run {i}" for i in range(len(clean))]), bootstrap=0)
+    assert "run 8" in {run.run for run in found.excluded if "outlier" in run.reason}
+    assert any(note.startswith("run 9 is used, but too low to be true") for note in found.notes)
+
+
 def test_in_a_small_sweep_too():
     for budgets, points, share in ((4, 5, 0.1), (3, 5, 0.2)):
         clean = sweep(points=points, budgets=BUDGETS[:budgets], noise=0.003)

@@ -14,7 +14,7 @@ import pytest
 from flops_fit_core.data import CostModel, Fit, Runs
 from flops_fit_core.errors import FitError, InputError
 from flops_fit_lmfit import EnsembleFitter, EnvelopeFitter, FrontierFitter, IsoFlopFitter, SurfaceFitter, additive
-from flops_fit_lmfit.surface import _estimate
+from flops_fit_lmfit.estimates import estimate
 from known_laws import ADDITIVE, SIX_ND, additive_sweep
 
 SURFACE, ALL = [SurfaceFitter], [SurfaceFitter, FrontierFitter, EnsembleFitter, IsoFlopFitter, EnvelopeFitter]
@@ -34,12 +34,12 @@ WRONG = [
     (SURFACE, "delta", None, f"{FINITE} above 0 or 'adaptive'"),
     (SURFACE, "outliers", "drop", "known are 'flag', 'exclude', 'keep'."),
     (
-        [FrontierFitter, EnsembleFitter, IsoFlopFitter],
+        [FrontierFitter, EnsembleFitter, IsoFlopFitter, EnvelopeFitter],
         "outliers",
         "flagged",
         "known are 'exclude', 'flag'. Did you mean 'flag'?",
     ),
-    ([FrontierFitter, EnsembleFitter, IsoFlopFitter], "outliers", None, "known are 'exclude', 'flag'."),
+    ([FrontierFitter, EnsembleFitter, IsoFlopFitter, EnvelopeFitter], "outliers", None, "known are 'exclude', 'flag'."),
     (SAMPLED, "bootstrap", -1, RESAMPLES),
     (SAMPLED, "bootstrap", 1, RESAMPLES),
     (SAMPLED, "bootstrap", "many", RESAMPLES),
@@ -83,7 +83,9 @@ def test_an_option_that_cannot_be_used_is_refused(
         fitter(**{option: value})
 
 
-@pytest.mark.parametrize("prior", [0.5, (0.5,), (0.5, 0.0), (0.5, "wide"), (math.nan, 0.1), {"mean": 0.5, "sd": 0.1}])
+@pytest.mark.parametrize(
+    "prior", [0.5, (), (0.5,), (0.5, 0.0), (0.5, "wide"), (math.nan, 0.1), {"mean": 0.5, "sd": 0.1}]
+)
 def test_a_prior_that_is_none_is_refused(prior: Any) -> None:
     with pytest.raises(InputError, match=f"^prior 'a' is {re.escape(repr(prior))}: .*such as .0.5, 0.1.$"):
         FrontierFitter(priors={"a": prior})
@@ -151,9 +153,9 @@ def test_a_standard_deviation_that_the_tail_makes_up_is_not_given(spread: float,
     with np.errstate(over="ignore"):
         draws = np.exp(spread * np.random.default_rng(0).normal(size=1000))
     for confidence in (0.2, 0.9):
-        estimate = _estimate(1.0, draws, confidence)
-        assert (estimate.stderr is not None) == told
-        assert estimate.low is not None
+        found = estimate(1.0, draws, confidence)
+        assert (found.stderr is not None) == told
+        assert found.low is not None
 
 
 @pytest.mark.parametrize(

@@ -50,6 +50,14 @@ def test_bad_runs_do_not_hide_each_other():
     assert not found.mask[~diverged].any()
 
 
+def test_bad_runs_at_the_ends_do_not_bend_the_law_to_themselves():
+    # Three of 35 runs, two of them the largest size of their budget: the law of all runs passes within 2 % of one of those.
+    runs, diverged = additive_sweep(ADDITIVE["chinchilla"], noise=0.003, seed=14, diverged=0.1, too_high=(0.1, 1.0))
+    found = find_outliers(runs, SIX_ND)
+    assert found.mask.tolist() == diverged.tolist()
+    assert found.sigma < 0.005
+
+
 def test_few_runs_are_judged_by_a_wider_limit():
     # Fifteen runs and seven parameters: the others lie so close to the law that noise of 0.3 % looks like many sigmas.
     runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.003, seed=520, budgets=3, sizes=5)

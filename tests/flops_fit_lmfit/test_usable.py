@@ -5,7 +5,7 @@ import pytest
 
 from flops_fit_core.data import CurvePoint, Run, RunRecord, Runs
 from flops_fit_core.errors import FitError
-from flops_fit_lmfit.usable import budgets_of, require_points, usable_runs
+from flops_fit_lmfit.usable import Selection, budgets_of, require_points
 
 
 def runs(**columns):
@@ -21,7 +21,7 @@ def test_every_row_left_out_has_its_reason_and_kinds_are_counted():
         status=["done", "diverged", "done", "done", "failed", "diverged"],
         label=list("abcdef"),
     )
-    found = usable_runs(table)
+    found = Selection().usable(table)
     assert found.rows.tolist() == [0]
     assert found.runs.label == ("a",)
     reasons = {e.run: e.reason for e in found.excluded}
@@ -37,12 +37,12 @@ def test_every_row_left_out_has_its_reason_and_kinds_are_counted():
 
 def test_below_minimum_compute_and_undercooled_runs_are_left_out_on_request_only():
     table = runs(flops=[1e14, 2e14, 3e14], flags=[(), ("undercooled",), ()], label=list("abc"))
-    assert len(usable_runs(table).rows) == 3
-    found = usable_runs(table, min_flops=1.5e14, exclude_undercooled=True)
+    assert len(Selection().usable(table).rows) == 3
+    found = Selection(min_flops=1.5e14, exclude_undercooled=True).usable(table)
     assert found.runs.label == ("c",)
     assert "1 of 3 runs left out, undercooled: b" in found.notes
     assert "1 of 3 runs left out, below the minimum compute: a" in found.notes
-    by_6nd = usable_runs(runs(label=list("abc")), min_flops=6 * 1e6 * 1.5e8)
+    by_6nd = Selection(min_flops=6 * 1e6 * 1.5e8).usable(runs(label=list("abc")))
     assert by_6nd.runs.label == ("b", "c")
 
 
@@ -53,21 +53,21 @@ def test_a_run_too_short_for_its_schedule_is_undercooled():
         RunRecord(run=run, loss=2.0, n_tokens=100, flops=6e3, recipe={"too_short": "5 of 10 steps"}, curve=(point,)),
         RunRecord(run=run, loss=2.0, n_tokens=100, flops=6e3, recipe={"too_short": ""}),
     ]
-    assert usable_runs(Runs.from_records(records), exclude_undercooled=True).rows.tolist() == [1]
+    assert Selection(exclude_undercooled=True).usable(Runs.from_records(records)).rows.tolist() == [1]
 
 
 def test_schedules_are_not_mixed_unless_told_to():
     table = runs(schedule=["cosine", "wsd", "cosine"])
     with pytest.raises(FitError, match=r"cosine \(2 runs\), wsd \(1 runs\).*mix_schedules=True"):
-        usable_runs(table)
-    assert len(usable_runs(table, mix_schedules=True).rows) == 3
+        Selection().usable(table)
+    assert len(Selection(mix_schedules=True).usable(table).rows) == 3
     failed = runs(schedule=["cosine", "", "cosine"], status=["done", "failed", "done"])
-    assert len(usable_runs(failed).rows) == 2
+    assert len(Selection().usable(failed).rows) == 2
 
 
 def test_what_the_table_says_of_itself_is_passed_on():
-    assert usable_runs(runs(notes=["3 budgets recovered"])).notes == ("3 budgets recovered",)
-    assert len(usable_runs(Runs.empty()).rows) == 0
+    assert Selection().usable(runs(notes=["3 budgets recovered"])).notes == ("3 budgets recovered",)
+    assert len(Selection().usable(Runs.empty()).rows) == 0
 
 
 def test_too_few_points_one_size_one_amount_of_data_one_budget():
