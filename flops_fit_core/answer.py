@@ -126,7 +126,9 @@ def answer_text(result: Result) -> str:
     table = own_table(result)
     parts = [_title(result), "" if table is None else str(table), trained_for(result)]
     if table is not None and result.fit is not None and (len(result.fits) > 1 or result.fit.members):
-        parts.append(f"The fits side by side:\n\n{result.compare([max(result.plan.budgets)])}")
+        percent = f"{100 * result.fit.confidence:g} %"
+        compared = result.compare([max(result.plan.budgets)])
+        parts.append(f"The fits side by side, in brackets their {percent} intervals:\n\n{compared}")
     parts.append("\n".join(f"note: {text}" for text in _doubts(result)))
     if result.output_dir is not None:
         parts.append(f"Everything is in {result.output_dir}")

@@ -24,8 +24,8 @@ MIN_BUDGETS = 3
 MIN_SIZES = 3
 """Sizes of a budget below which its lowest loss is at an edge whatever the runs are."""
 FAR = 40.0
-_FEW_TOKENS = 0.3
-"""Units of data per parameter that few sweeps go below: language models' optimum is near 20."""
+_FEW_TOKENS, _MANY_TOKENS, _SMALLEST_SWEEP = 0.3, 1e5, 1e7
+"""Units of data per parameter, and C in FLOPs, beyond which hardly any sweep is: language models' optimum is near 20."""
 _SHOWN = 12
 
 
@@ -33,12 +33,14 @@ def diagnose(records: Sequence[RunRecord], runs: Runs, fits: Sequence[Fit], para
     """Every diagnostic that can be read off the records and fits of a study."""
     judged = _judged(runs)
     return [
+        *_simulated(records),
         *_unfinished(records),
         *_too_few_budgets(judged),
         *_edges(judged),
         *_epochs(records),
         *_short_runs(records),
         *_one_learning_rate(records, parametrization),
+        *_left_out(fits, runs),
         *said_of(fits, runs),
         *(doubt for fit in fits[:1] for doubt in (*_no_optimum(fit, judged), *_misfit(fit, judged))),
     ]
@@ -48,7 +50,7 @@ def doubted(fit: Fit, runs: Runs) -> Fit:
     """The fit of a table that belongs to no study, with what its runs and it give to doubt among its notes."""
     judged = _judged(_not_left_out(runs, fit))
     found = [
-        *_more_parameters_than_data(judged),
+        *_units(judged),
         *_too_few_budgets(judged),
         *_edges(judged),
         *_no_optimum(fit, judged),
@@ -182,6 +184,28 @@ def _miss(fit: Fit, runs: Runs, noise: float) -> float:
     return 0.0 if answer.low * shift - margin <= loss <= above * shift + margin else loss / (answer.value * shift) - 1
 
 
+def _simulated(records: Sequence[RunRecord]) -> list[Diagnostic]:
+    count = sum(bool(record.recipe.get("simulated")) for record in records)
+    if not count:
+        return []
+    message = f"{count} of {len(records)} losses are simulated: nothing was trained, and the answer says nothing of your model"
+    return [Diagnostic(kind="simulated", message=message)]
+
+
+def _left_out(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
+    """Runs that were trained to their end and that the first fit left out: no table shows that."""
+    if not fits:
+        return []
+    trained = {runs.name(int(row)) for row in np.flatnonzero(runs.usable())}
+    found = [f"{item.run}: {item.reason}" for item in fits[0].excluded if item.run in trained and not item.used]
+    if not found:
+        return []
+    message = (
+        f"{len(found)} of {len(trained)} trained runs are not in the fit: {_listed(found)}. Look at them in the figure"
+    )
+    return [Diagnostic(kind="left out", message=message)]
+
+
 def _unfinished(records: Sequence[RunRecord]) -> list[Diagnostic]:
     found = []
     for status in ("diverged", "failed"):
@@ -202,16 +226,20 @@ def _unfinished(records: Sequence[RunRecord]) -> list[Diagnostic]:
     return found
 
 
-def _more_parameters_than_data(runs: Runs) -> list[Diagnostic]:
-    """Runs of which most have far fewer units of data than parameters: perhaps their columns were swapped."""
-    ratio = float(np.median(runs.n_tokens / runs.n_params)) if len(runs) else 1.0
-    if ratio >= _FEW_TOKENS:
+def _units(runs: Runs) -> list[Diagnostic]:
+    """Runs whose N, D or C is of another order than any sweep's: columns in millions, or swapped."""
+    if not len(runs):
+        return []
+    ratio = float(np.median(runs.n_tokens / runs.n_params))
+    largest = float(np.max(6 * runs.n_params * runs.n_tokens))
+    if _FEW_TOKENS <= ratio <= _MANY_TOKENS and largest >= _SMALLEST_SWEEP:
         return []
     return [
         Diagnostic(
             kind="columns",
-            message=f"the runs have {ratio:.2g} units of data per parameter in the median: where that is not so, n_params and "
-            "n_tokens were swapped",
+            message=f"the usual run has {si(ratio, 3)} units of data per parameter, and the largest costs 6·N·D = "
+            f"{si(largest, 3)} FLOPs: if that is not so, n_params or n_tokens is in thousands, millions or billions, or the two "
+            "were swapped",
         )
     ]
 

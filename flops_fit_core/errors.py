@@ -59,6 +59,11 @@ class PluginImportError(PluginError, LookupError):
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    """Return ``" Did you mean 'x'?"`` for the closest known name, or an empty string.
+
+    A name of which this is one word is closest: ``params`` means ``n_params`` rather than ``hparams``.
+    """
+    known = list(known)
+    whole = [other for other in known if name in other.split("_")]
+    close = sorted(whole, key=len) or difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f" Did you mean {close[0]!r}?" if close else ""

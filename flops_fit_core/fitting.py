@@ -15,9 +15,12 @@ from flops_fit_core.data import CostModel, Diagnostic, Fit, Runs
 from flops_fit_core.data.runs import NO_FLOPS, NON_EMBEDDING
 from flops_fit_core.errors import FitError, FlopsFitError, InputError, PluginError, nearest
 from flops_fit_core.stages import Fitter
+from flops_fit_core.text import si
 
 _OFF = 0.2
 """Where the runs' own FLOPs are this far from 6ND in the median (relative), a fit by 6ND says so."""
+_ABSURD = 1000.0
+"""And where they are so many times more or less, a unit is wrong: images cost some hundred times 6ND, for their patches."""
 
 log = logging.getLogger("flops_fit")
 
@@ -30,7 +33,10 @@ def fit_one(fitter: Fitter, runs: Runs, cost: CostModel) -> Fit:
         raise PluginError(
             f"fitter {_name(fitter)} returned a {type(fit).__name__} from fit(): it must return a flops_fit.Fit"
         )
-    fit = attrs.evolve(fit, notes=(*fit.notes, *_six_nd_of_what(runs, fit.cost), *_off_six_nd(runs, fit.cost)))
+    of_table = [note for note in runs.notes if note not in fit.notes]  # a fitter need not repeat them
+    fit = attrs.evolve(
+        fit, notes=(*of_table, *fit.notes, *_six_nd_of_what(runs, fit.cost), *_off_six_nd(runs, fit.cost))
+    )
     # a fitter may hand out a copy of itself that knows more (lmfit's result); one that wraps another is its own law
     return fit if type(fit.law) is type(fitter) else attrs.evolve(fit, law=fitter)
 
@@ -96,11 +102,18 @@ def _off_six_nd(runs: Runs, cost: CostModel) -> tuple[str, ...]:
     if cost.name != "6nd" or runs.flops is None:
         return ()
     known = runs.usable() & (runs.flops > 0)
-    off = runs.flops[known] / cost.flops(runs.n_params[known], runs.n_tokens[known]) - 1
-    if not known.any() or abs(np.median(off)) <= _OFF:
+    if not known.any():
         return ()
+    ratio = float(np.median(runs.flops[known] / cost.flops(runs.n_params[known], runs.n_tokens[known])))
+    if abs(ratio - 1) <= _OFF:
+        return ()
+    if not 1 / _ABSURD <= ratio <= _ABSURD:
+        return (
+            f"these runs' own FLOPs are {si(ratio, 3)} times 6·N·D in the median: look at the units of flops, n_params and "
+            "n_tokens, such as millions, petaFLOPs or GPU hours",
+        )
     return (
-        f"C is taken as 6·N·D, but these runs' own FLOPs differ from it by {np.median(off):+.0%} in the median: "
+        f"C is taken as 6·N·D, but these runs' own FLOPs differ from it by {ratio - 1:+.0%} in the median: "
         'flop_counter="measured" fits with their own',
     )
 

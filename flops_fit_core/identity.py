@@ -159,25 +159,6 @@ def fingerprint(identity: Mapping[str, Any]) -> str:
     return _digest(json.dumps(identity, sort_keys=True, allow_nan=False))[:16]
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Name the fields in which two identities differ, with their values where these are short."""
-    found = []
-    for name in sorted({*before, *now}):
-        old, new = before.get(name), now.get(name)
-        if old == new:
-            continue
-        if isinstance(old, dict) and isinstance(new, dict) and len(old | new) < 40:
-            found += [f"{name}.{inner}" for inner in differences(old, new)]
-        else:
-            found.append(f"{name} (was {_short(old)}, is {_short(new)})")
-    return found
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value)
-    return text if len(text) <= 40 else text[:37] + "…"
-
-
 def _digest(text: str) -> str:
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 

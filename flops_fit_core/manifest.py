@@ -14,8 +14,9 @@ from typing import Any
 import attrs
 
 from flops_fit_core.data import Plan, Run
+from flops_fit_core.differences import differences
 from flops_fit_core.errors import StoreError
-from flops_fit_core.identity import differences, fingerprint
+from flops_fit_core.identity import fingerprint
 from flops_fit_core.serial import from_plain, plain, to_plain
 from flops_fit_core.store import SCHEMA, locked, read_json, remove_strays, write_json
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ class Rows:
         source: what to call the table in messages.
         header: column names, in order.
         cells: one mapping a row; a cell that is not there has no key.
-        places: where each row stood: ``"line 7"``, ``"row 3"``.
+        places: where each row stood, each another: ``"line 7"``, ``"row 3"``, in a data frame ``"index 7"``.
         faults: what is wrong with a row as such (too many cells), by its place.
     """
 
@@ -151,7 +152,15 @@ def _frame(frame: Any) -> Rows:
     header = tuple(str(name) for name in frame.columns)
     columns = [list(frame[name]) for name in frame.columns]
     cells = tuple(dict(zip(header, row, strict=True)) for row in zip(*columns, strict=True))
-    places = tuple(f"row {i}" for i in range(1, len(cells) + 1))
     if not cells:
         raise InputError("the data frame has no rows")
-    return Rows(source="the data frame", header=header, cells=cells, places=places)
+    return Rows(source="the data frame", header=header, cells=cells, places=_frame_places(frame, len(cells)))
+
+
+def _frame_places(frame: Any, count: int) -> tuple[str, ...]:
+    """The labels by which pandas shows rows, with ``iloc`` where several have one; polars has none, so rows are counted."""
+    if not hasattr(frame, "index"):
+        return tuple(f"row {i}" for i in range(1, count + 1))
+    labels = [f"index {label}" for label in frame.index]
+    often = Counter(labels)
+    return tuple(label if often[label] == 1 else f"{label} (iloc {i})" for i, label in enumerate(labels))

@@ -66,6 +66,7 @@ class Trainer(Protocol):
       (A data set that is a ``DataLoader`` brings its own.)
     * ``check(workload, runs)``: raise a `FlopsFitError` for what cannot be trained; called once,
       before anything is written or trained, with the planned runs.
+    * ``recipe["simulated"]`` of its records: true where nothing is trained, which a study then says.
     * ``team``: a `flops_fit_core.team.Team`, where several processes run the same program.
     """
 

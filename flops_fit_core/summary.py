@@ -17,6 +17,13 @@ from flops_fit_core.text import markdown_table, si
 _DIGITS = 6
 _MOST_NAMED = 20
 _AHEAD = (1, 10, 100)
+_MEANINGS = {
+    "loss_error": "mean absolute relative error of the loss",
+    "bias": "mean relative error of the loss, with its sign",
+    "regret": "relative excess loss at the predicted N",
+    "log_n_error": "mean absolute error of ln N_opt: the loss hardly depends on N near its minimum",
+}
+"""Of the hold-out errors whose names `flops_fit_core` knows; another fitter's own stand by their names."""
 
 
 def summary(fit: Fit) -> str:
@@ -103,7 +110,7 @@ def _parameters(fit: Fit) -> list[str]:
     elif draws:
         title = f"no sampling intervals of the parameters; predictions have them, of {draws} resamples"
     else:
-        title = "no sampling intervals" + (": see the notes" if fit.notes else "")
+        title = "no sampling intervals: this fit has no resamples" + ("; its notes may say why" if fit.notes else "")
     return [markdown_table(head, rows), title]
 
 
@@ -148,9 +155,13 @@ def _hold_out(errors: Mapping[str, float]) -> list[str]:
     if not errors:
         return ["hold-out: none (not possible with these runs, not asked for, or not offered by this fitter)"]
     return ["hold-out (fitted below a budget, predicted above it):"] + [
-        f"  {name}: {value:g}" if float(value).is_integer() else f"  {name}: {digits(value)}"
+        f"  {name}: {value:g}" if float(value).is_integer() else f"  {name}: {digits(value)}{_meaning(name)}"
         for name, value in errors.items()
     ]
+
+
+def _meaning(name: str) -> str:
+    return f" ({_MEANINGS[name]})" if name in _MEANINGS else ""
 
 
 def _members(fit: Fit) -> list[str]:
@@ -162,13 +173,15 @@ def _members(fit: Fit) -> list[str]:
     rows = []
     for name, member in fit.members.items():
         answers = _answers(member, budgets)
-        cells = [digits(e.value) for answer in answers for e in (answer.n_params, answer.loss)]
-        error = digits(member.hold_out.get("loss_error"))
-        rows.append([name, error, *(cells or ["no optimum"] * (len(head) - 2))])
+        if isinstance(answers, str):
+            cells = ["no answer"] * (len(head) - 2)
+        else:
+            cells = [digits(e.value) for answer in answers for e in (answer.n_params, answer.loss)]
+        rows.append([name, digits(member.hold_out.get("loss_error")), *cells])
     return [
         "",
         markdown_table(head, rows),
-        "members: this fit averages them, by their hold-out errors where it has any",
+        "members: what this fit averages",
     ]
 
 
@@ -177,15 +190,15 @@ def _predictions(fit: Fit) -> list[str]:
     if fit.largest_budget is None:
         return []
     answers = _answers(fit, [times * fit.largest_budget for times in _AHEAD])
-    return ["", *predictions_text(fit, answers)] if answers else []
+    return ["", f"no predictions: {answers}"] if isinstance(answers, str) else ["", *predictions_text(fit, answers)]
 
 
-def _answers(fit: Fit, budgets: Sequence[float]) -> list[Prediction]:
-    """The fit's predictions; none where its law has no optimum."""
+def _answers(fit: Fit, budgets: Sequence[float]) -> list[Prediction] | str:
+    """The fit's predictions, or why there are none: its law has no optimum, or its fitter is not installed here."""
     try:
         return [fit.predict(budget) for budget in budgets]
-    except FlopsFitError:
-        return []
+    except FlopsFitError as error:
+        return str(error)
 
 
 def predictions_text(fit: Fit, predictions: Sequence[Prediction]) -> list[str]:

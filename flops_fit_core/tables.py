@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from flops_fit_core.clusters import TOLERANCE, cluster_budgets
 from flops_fit_core.data.runs import DERIVED, STATUSES, Runs
 from flops_fit_core.errors import InputError, InputTypeError, nearest
+from flops_fit_core.faults import SHOWN, BadCellError, Fault, joined, left_out
+from flops_fit_core.numerals import misread
 from flops_fit_core.rows import Rows, read_rows
 from flops_fit_core.serial import plain, unplain
 
@@ -40,25 +42,24 @@ _STATUS = {
     **dict.fromkeys(("crashed", "killed", "preempted", "running", "error"), "failed"),
 }
 _MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "nat"})
-_SHOWN = 10
 MAPPING = 'say which is which, as in columns={"n_params": "params", "n_tokens": "tokens", "loss": "eval/loss"}'
 """What to do where columns are missing; the command line says it in its own words."""
 _CALLER = 4
 """Frames from a warning of `_budgets` to whoever called `flops_fit.read_runs` or `Runs.from_csv`."""
 _FAR_OFF = 10.0
 """A row whose C / (6·N·D) is this many times the table's median, or less than its inverse, contradicts itself."""
-_REPEATS, _NO_NUMBER = "repeats", "not a number"
-_ADVICE = {
-    _REPEATS: "A column 'seed' or 'label' tells two runs from one row written twice",
-    _NO_NUMBER: "Numbers are written in full, such as 7e9",
-}
-"""What to do about faults that many rows share, by a word of theirs: said once."""
+_QUANTITIES = ("n_params", "n_tokens", "flops", "loss", "loss_stderr")
+"""Columns of which no two can be one; C may be the budget, and a label anything."""
+_IN_FULL = "Numbers are written in full, such as 7e9"
+_WHICH_STATUS = f"A status is one of {', '.join(_STATUS)}; a column of another meaning needs another name"
+_REPEATED = "A column 'seed' or 'label' tells two runs from one row written twice"
 
 
 def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: str = "error") -> Runs:
     """Read runs from a table of anybody's.
 
-    Needed are ``loss`` and two of ``n_params``, ``n_tokens`` and ``flops``; the third follows by C = 6·N·D.
+    Needed are ``loss`` and two of ``n_params``, ``n_tokens`` and ``flops``; the third follows by C = 6·N·D. They are read as
+    they stand, in parameters, units of data and FLOPs: multiply columns in millions or billions first.
     Used where they are there: ``budget``, ``seed``, ``loss_stderr``, ``n_params_non_embedding``, ``size``,
     ``status`` (also in W&B's words), ``schedule``, ``label``, ``hparams``, ``flags``. Other columns are not read.
     A run whose status says that it diverged, crashed or failed needs no numbers: it is kept and is in no fit.
@@ -70,12 +71,13 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
         bad_rows: ``"error"``, or ``"drop"`` to leave them out and name them in `Runs.notes`.
 
     Returns:
-        Runs labelled by their line; without a column ``budget``, budgets are recovered from C
-        (`flops_fit_core.clusters.cluster_budgets`) where it groups, as `Runs.notes` tells.
+        Runs labelled by their line, or in a data frame by their index; without a column ``budget``, budgets are
+        recovered from C (`flops_fit_core.clusters.cluster_budgets`) where it groups, as `Runs.notes` tells.
 
     Raises:
-        InputError: no such file, no such column (with the nearest name), or rows that cannot be used (missing,
-            zero, negative or non-finite numbers, text, duplicates), each by its line.
+        InputError: no such file, no such column (with the nearest name), one column for two quantities, or rows that
+            cannot be used (missing, zero, negative or non-finite numbers, text, duplicates), each by its line or index.
+        InputTypeError: `path` is neither a path nor a data frame, or `columns` is no mapping.
     """
     if bad_rows not in ("error", "drop"):
         raise InputError(f"bad_rows is {bad_rows!r}; it must be 'error' or 'drop'")
@@ -84,11 +86,10 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
     rows = read_rows(path)
     names = _names(rows, columns or {})
     values, faults = _values(rows, names)
-    faults |= {**rows.faults, **_duplicates(values, rows.places, set(faults) | set(rows.faults))}
-    notes = _refuse(rows, faults, bad_rows)
+    faults |= {place: Fault(what) for place, what in rows.faults.items()}
+    faults |= _duplicates(values, rows.places, set(faults))
+    notes = left_out(rows.source, rows.places, faults, bad_rows, "status" in names)
     keep = [i for i, place in enumerate(rows.places) if place not in faults]
-    if not keep:
-        raise InputError(f"{rows.source}: none of its {len(rows.places)} rows can be used")
     values = {name: [column[i] for i in keep] for name, column in values.items()}
     values.setdefault("label", [rows.places[i] for i in keep])
     derived = [name for name in ("n_params", "n_tokens", "flops") if name not in names]
@@ -118,6 +119,14 @@ def _names(rows: Rows, columns: Mapping[str, str]) -> dict[str, str]:
             raise InputError(
                 f"{rows.source} has {rows.header.count(written)} columns {written!r} (for {name!r}): keep one"
             )
+    quantities: dict[str, str] = {}
+    for name in (name for name in _QUANTITIES if name in names):
+        other = quantities.setdefault(names[name], name)
+        if other != name:
+            raise InputError(
+                f"{rows.source}: its column {names[name]!r} is named for both {other!r} and {name!r}, which are two "
+                f"quantities: {MAPPING}"
+            )
     axes = [name for name in ("n_params", "n_tokens", "flops") if name in names]
     if "loss" not in names or len(axes) < 2:
         missing = ["'loss'"] * ("loss" not in names) + ["two of 'n_params', 'n_tokens', 'flops'"] * (len(axes) < 2)
@@ -127,25 +136,25 @@ def _names(rows: Rows, columns: Mapping[str, str]) -> dict[str, str]:
     return names
 
 
-def _values(rows: Rows, names: Mapping[str, str]) -> tuple[dict[str, list[Any]], dict[str, str]]:
+def _values(rows: Rows, names: Mapping[str, str]) -> tuple[dict[str, list[Any]], dict[str, Fault]]:
     """Columns of `Runs`, and for every bad row what is wrong with it."""
     values: dict[str, list[Any]] = {name: [] for name in names}
-    faults: dict[str, str] = {}
+    faults: dict[str, Fault] = {}
     for cells, place in zip(rows.cells, rows.places, strict=True):
-        wrong = {}
+        wrong: dict[str, Fault] = {}
         for name, written in names.items():
             try:
                 values[name].append(_cell(name, cells.get(written)))
-            except ValueError as error:
+            except BadCellError as error:
                 values[name].append(math.nan if name in _NUMBERS else None)
-                wrong[name] = f"{written} {error}"
+                wrong[name] = Fault(f"{written} {error}", error.advice)
         row = {name: column[-1] for name, column in values.items()}
         if _stopped(row.get("status")):  # whatever it logged before, no fit reads it
-            wrong = {name: text for name, text in wrong.items() if name not in _NUMBERS}
+            wrong = {name: fault for name, fault in wrong.items() if name not in _NUMBERS}
         else:
-            wrong = wrong or {name: f"{names[name]} is missing" for name in _absent(row)}
+            wrong = wrong or {name: Fault(f"{names[name]} is missing") for name in _absent(row)}
         if wrong:
-            faults[place] = ", ".join(wrong.values())
+            faults[place] = joined(wrong.values())
     return values, faults
 
 
@@ -168,7 +177,7 @@ def _cell(name: str, cell: Any) -> Any:
     """A cell's value; a missing number is NaN.
 
     Raises:
-        ValueError: the cell cannot be that column's value; the message says why.
+        BadCellError: the cell cannot be that column's value; the message says why.
     """
     missing = cell is None or str(cell).strip().lower() in _MISSING
     if name in _NUMBERS:
@@ -190,13 +199,14 @@ def _number(name: str, cell: Any) -> float:
             raise TypeError
         value = float(cell)
     except (TypeError, ValueError):
-        raise ValueError(f"is {str(cell)!r}, {_NO_NUMBER}") from None
+        kind, advice = misread(str(cell)) or ("number", _IN_FULL)
+        raise BadCellError(f"is {str(cell)!r}, not a number", kind, advice) from None
     if not math.isfinite(value):
-        raise ValueError(f"is {value}, not finite")
+        raise BadCellError(f"is {value}, not finite")
     if name in _POSITIVE and value <= 0:
-        raise ValueError(f"is {value:g}, not positive")
+        raise BadCellError(f"is {value:g}, not positive")
     if name == "loss_stderr" and value < 0:
-        raise ValueError(f"is {value:g}, negative")
+        raise BadCellError(f"is {value:g}, negative")
     return value
 
 
@@ -204,7 +214,7 @@ def _status(word: str) -> str:
     try:
         return _STATUS[word.strip().lower()]
     except KeyError:
-        raise ValueError(f"is {word!r}, none of {', '.join(_STATUS)}") from None
+        raise BadCellError(f"is {word!r}, no known status", "status", _WHICH_STATUS) from None
 
 
 def _from_json(cell: Any) -> Any:
@@ -216,7 +226,7 @@ def _from_json(cell: Any) -> Any:
         return cell
 
 
-def _duplicates(values: Mapping[str, list[Any]], places: tuple[str, ...], bad: set[str]) -> dict[str, str]:
+def _duplicates(values: Mapping[str, list[Any]], places: tuple[str, ...], bad: set[str]) -> dict[str, Fault]:
     """Runs that are done and repeat one in every column that is read (another seed is another run)."""
     first: dict[str, str] = {}
     faults = {}
@@ -225,26 +235,10 @@ def _duplicates(values: Mapping[str, list[Any]], places: tuple[str, ...], bad: s
             continue
         key = repr([column[i] for column in values.values()])
         if key in first:
-            faults[place] = f"{_REPEATS} {first[key]}"
+            faults[place] = Fault(f"repeats {first[key]}", {"repeats": _REPEATED})
         else:
             first[key] = place
     return faults
-
-
-def _refuse(rows: Rows, faults: Mapping[str, str], bad_rows: str) -> tuple[str, ...]:
-    if not faults:
-        return ()
-    ordered = [place for place in rows.places if place in faults]
-    listed = "; ".join(f"{place}: {faults[place]}" for place in ordered[:_SHOWN])
-    more = f"; and {len(faults) - _SHOWN} more" if len(faults) > _SHOWN else ""
-    text = f"{rows.source}: {len(faults)} of {len(rows.places)} rows cannot be used: {listed}{more}"
-    if bad_rows == "error":
-        advice = "".join(f" {say}." for word, say in _ADVICE.items() if any(word in f for f in faults.values()))
-        raise InputError(
-            f"{text}.{advice} Correct them, give diverged runs a column 'status', or leave them all out: "
-            'flops_fit.read_runs(..., bad_rows="drop")'
-        )
-    return (text,)
 
 
 def _contradictions(values: Mapping[str, list[Any]], places: list[str]) -> tuple[str, ...]:
@@ -257,8 +251,8 @@ def _contradictions(values: Mapping[str, list[Any]], places: list[str]) -> tuple
     rows = np.flatnonzero(np.abs(off) > math.log(_FAR_OFF))
     if not len(rows):
         return ()
-    listed = ", ".join(f"{places[row]} ({math.exp(off[row]):.3g} times)" for row in rows[:_SHOWN])
-    more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
+    listed = ", ".join(f"{places[row]} ({math.exp(off[row]):.3g} times)" for row in rows[:SHOWN])
+    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
     return (
         f"n_params, n_tokens and flops contradict each other at {listed}{more}: C / (6·N·D) there against the table's "
         "median; look for a slip of a unit",

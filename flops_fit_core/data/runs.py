@@ -130,7 +130,7 @@ class Runs:
         status: ``"done"``, ``"diverged"`` or ``"failed"``.
         hparams: recipe values of each run.
         schedule: name of each run's learning-rate schedule.
-        label: what to call each run in messages: its run_id, or its line in a file.
+        label: what to call each run in messages: its run_id with C and N, or its line in a file.
         flags: words on each run, such as ``("undercooled",)`` where it was too short for its schedule.
         curves: each run's loss curve.
         notes: what there is to know about the table itself, such as how its budgets were recovered.
@@ -184,7 +184,7 @@ class Runs:
             status=[record.status for record in records],
             hparams=[run.hparams for run in runs],
             schedule=[str(record.recipe.get("schedule", "")) for record in records],
-            label=[run.run_id for run in runs],
+            label=[f"{run.run_id} (C = {si(run.budget)}, N = {si(run.n_params)})" for run in runs],
             flags=[("undercooled",) if record.recipe.get("too_short") else () for record in records],
             curves=[record.curve for record in records],
         )

@@ -7,17 +7,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 import flops_fit
 from flops_fit_cli.command import NO_ANSWER, Command
 from flops_fit_cli.settings import Settings, value_of
-from flops_fit_cli.show import fit_json, plan_json, predictions_shown, print_json, result_json
+from flops_fit_cli.show import comparison_shown, fit_json, plan_json, predictions_shown, print_json, result_json
 from flops_fit_core.errors import InputError
+from flops_fit_core.faults import DROP
 from flops_fit_core.serial import to_plain
 from flops_fit_core.tables import MAPPING
+
+_OPTIONS = {
+    MAPPING: "say which is which, as in --columns n_params=params n_tokens=tokens loss=eval/loss",
+    DROP: "--bad-rows drop",
+}
+"""What errors of `flops_fit.read_runs` tell a Python program to do, for a shell."""
 
 app = typer.Typer(
     help="Compute-optimal model size, data and loss, with error bars.",
@@ -151,6 +158,10 @@ def fit(
         list[str],
         typer.Option("--columns", help="The file's names: n_params=params loss=eval/loss …", metavar="NAME=COLUMN…"),
     ] = [],  # noqa: B006
+    bad_rows: Annotated[
+        Literal["error", "drop"],
+        typer.Option(help="Rows that cannot be used: 'drop' leaves them out and says which."),
+    ] = "error",
     flop_counter: Annotated[
         str, typer.Option(help="What C costs: 6nd, or measured (the file's own FLOPs).", metavar="NAME")
     ] = "6nd",
@@ -163,7 +174,7 @@ def fit(
     flops-fit fit runs.csv --target 1e23 1e24 --out-dir figures
     """
     chosen = Settings(settings, {"fitter": fitter})
-    table = _read(runs, _columns(columns))
+    table = _read(runs, _columns(columns), bad_rows)
     fits = flops_fit.fit(table, [chosen.make("fitter", name) for name in fitter], flop_counter)
     predictions = [fits[0].predict(budget) for budget in target]
     files = [] if out_dir is None else flops_fit.report(table, fits, out_dir, name=runs.stem).files
@@ -175,6 +186,8 @@ def fit(
     typer.echo("\n\n".join(str(each) for each in fits))
     if predictions:
         typer.echo(f"\nby fitter {fits[0].fitter!r}:\n\n{predictions_shown(fits[0], predictions)}")
+    if compared := comparison_shown(fits, target):
+        typer.echo(f"\nside by side:\n\n{compared}")
     _say(files)
 
 
@@ -245,13 +258,15 @@ def _sizes(words: list[str]) -> list[Any] | None:
     return [value_of(word) for word in words] or None
 
 
-def _read(path: Path, columns: dict[str, str]) -> flops_fit.Runs:
-    """Read runs; where columns are missing, say how the command line names them."""
+def _read(path: Path, columns: dict[str, str], bad_rows: str) -> flops_fit.Runs:
+    """Read runs; what Python's arguments would mend is said in the command line's options."""
     try:
-        return flops_fit.read_runs(path, columns)
+        return flops_fit.read_runs(path, columns, bad_rows=bad_rows)
     except InputError as error:
-        here = "say which is which, as in --columns n_params=params n_tokens=tokens loss=eval/loss"
-        raise InputError(str(error).replace(MAPPING, here)) from error
+        text = str(error)
+        for python, here in _OPTIONS.items():
+            text = text.replace(python, here)
+        raise InputError(text) from error
 
 
 def _columns(words: list[str]) -> dict[str, str]:

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 
 from flops_fit import Fit, Plan, Prediction, Result
+from flops_fit_core.compare import compare, largest_budget
 from flops_fit_core.serial import plain, to_plain
 from flops_fit_core.summary import predictions_text
 
@@ -50,3 +51,10 @@ def predictions_shown(fit: Fit, predictions: Sequence[Prediction]) -> str:
     """What each budget buys, with both intervals where the fit has them, and what to doubt."""
     notes = [f"note: {prediction.warning}" for prediction in predictions if prediction.warning]
     return "\n".join([*predictions_text(fit, predictions), *notes])
+
+
+def comparison_shown(fits: Sequence[Fit], targets: Sequence[float]) -> str:
+    """Several fits side by side at the targets, else at the largest budget they know; empty where there is none."""
+    largest = largest_budget(fits)
+    budgets = targets or ([] if largest is None else [largest])
+    return str(compare(fits, budgets)) if len(fits) > 1 and budgets else ""

@@ -33,7 +33,7 @@ NORMAL_90 = 1.645
 SHIPPED = ModelError(
     loss=0.012,
     n_params=0.35,
-    source="shipped default: 1.2 % of loss and 0.35 of ln N_opt per unit of ln(C / C_max)",
+    source="shipped default",
 )
 
 

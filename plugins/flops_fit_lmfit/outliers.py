@@ -10,10 +10,11 @@ sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 
 first. Bad runs swell sigma, so it is taken again from the others until the marks stay. Bad runs at the ends of the
 budgets can bend even a robust law to themselves; sigma is then larger than the scatter of the budgets' own curves. Where
 it is, the law is also fitted without the smallest size of every budget, without the largest, and again to the runs that
-its marks leave; where that makes sigma much smaller, those are the marks. With fewer than 35 runs sigma itself is
-poorly known, and the limit grows as Student's t does. Only high losses are marked: a run can fail to learn, none learns
-too well. A curve through one budget alone is bent by one wrong number all the same (a typo, a leaked validation set), so
-fitters ``isoflop`` and ``envelope`` have low losses marked too, by the same limit and within the same 30 %.
+its marks leave; where that makes sigma much smaller, and what is newly marked would be bad by the old sigma too, those
+are the marks. With fewer than 35 runs sigma itself is poorly known, and the limit grows as Student's t does. Only high
+losses are marked: a run can fail to learn, none learns too well. A curve through one budget alone is bent by one wrong
+number all the same (a typo, a leaked validation set), so fitters ``isoflop`` and ``envelope`` have low losses marked too,
+by the same limit and within the same 30 %.
 The frontier law judges, because runs that bend away from the additive law show an error of that law and not of
 theirs. Sigma is at least 1e-6, so that data without noise lose nothing.
 
@@ -135,12 +136,10 @@ def find_outliers(
     everyone = np.ones(len(runs), dtype=bool)
     found = rule.judge(everyone, ~everyone)
     scatter_of_slices = slice_scatter(np.log(n), np.log(loss), rule.budget)
-    if scatter_of_slices is not None and found.sigma > BENT * scatter_of_slices:
-        others = [rule.settle(used) for used in rule.without_ends() if used.sum() >= FEWEST]
-        best = min(others, key=lambda other: other.sigma, default=found)
-        if best.sigma < CLEARER * found.sigma:
-            return best
-    return found
+    if scatter_of_slices is None or found.sigma <= BENT * scatter_of_slices:
+        return found
+    others = [rule.settle(used) for used in rule.without_ends() if used.sum() >= FEWEST]
+    return min((other for other in others if rule.explains(other, found)), key=lambda other: other.sigma, default=found)
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -179,6 +178,14 @@ class _Rule:
                 break
             found = again
         return again
+
+    def explains(self, other: Outliers, found: Outliers) -> bool:
+        """Whether other marks leave much less scatter, and every run that only they mark is bad by the old sigma too.
+
+        Else the law does not hold at the ends, and those runs show it: they are not bad.
+        """
+        new = other.excess[other.mask & ~found.mask]
+        return other.sigma < CLEARER * found.sigma and bool(np.all(np.abs(new) > self.limit * found.sigma))
 
     def without_ends(self) -> list[NDArray[np.bool_]]:
         """All runs but the smallest size of every budget, and all but the largest: there a bad run bends a law most."""

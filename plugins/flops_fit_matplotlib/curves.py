@@ -1,6 +1,6 @@
 """What there is to draw, as numbers: the runs by budget, a curve and an optimum for every budget.
 
-In: a `Result`. Out: a `Sweep` of arrays and `Curve` values; nothing here knows how they will look.
+In: a `Result`. Out: a `Sweep` of arrays, `Curve` and `Optimum` values; nothing here knows how they will look.
 """
 
 from __future__ import annotations
@@ -29,6 +29,23 @@ FEWEST = 3
 """Different sizes of a budget below which a law's slice is not drawn: scattered runs are no IsoFLOP curves."""
 
 
+@attrs.frozen(kw_only=True)
+class Optimum:
+    """The N, D and loss that are best at one budget.
+
+    Attributes:
+        budget: C, FLOPs.
+        n_params, n_tokens, loss: the best point.
+        seen: whether there are runs on both sides of it; else it is extrapolated, or only the best that was tried.
+    """
+
+    budget: float
+    n_params: float
+    n_tokens: float
+    loss: float
+    seen: bool
+
+
 @attrs.frozen(kw_only=True, eq=False)
 class Curve:
     """Loss against N at one budget, and its optimum.
@@ -36,23 +53,20 @@ class Curve:
     Attributes:
         budget: C, FLOPs.
         n_params, loss: the line, shape (k,); empty where the budget has none.
-        n_opt, d_opt, loss_opt: a parabola's minimum, or the optimum that the fit answers with; ``None`` without one.
+        optimum: a parabola's minimum, or the optimum that the fit answers with; ``None`` without one.
             An average of fits averages N_opt too, so that its optimum is the lowest point of its curve only nearly.
-        used: whether the minimum went into the fit.
     """
 
     budget: float
     n_params: Floats
     loss: Floats
-    n_opt: float | None = None
-    d_opt: float | None = None
-    loss_opt: float | None = None
-    used: bool = True
+    optimum: Optimum | None = None
 
     @property
-    def holds_optimum(self) -> bool:
-        """Whether the optimum lies on the line, and not far beyond its end."""
-        return self.n_opt is not None and len(self.n_params) > 0 and self.n_params[0] <= self.n_opt <= self.n_params[-1]
+    def shown(self) -> Optimum | None:
+        """The optimum, where it lies on the line and not far beyond its end."""
+        best, n = self.optimum, self.n_params
+        return best if best is not None and len(n) and n[0] <= best.n_params <= n[-1] else None
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -68,7 +82,7 @@ class Sweep:
         flagged: usable runs that it called outliers and used all the same, shape (n,).
         beaten: usable runs of a cell (budget, size, seed) in which another recipe did better, shape (n,).
         curves: one for every budget that has one.
-        source: what the curves are: ``"parabola"``, the name of a fitter, or empty without curves.
+        source: what the curves are: ``"parabola"``, the name of the first fit, or empty without curves.
     """
 
     runs: Runs
@@ -83,13 +97,13 @@ class Sweep:
 
     @classmethod
     def of(cls, result: Result) -> Self:
-        """Sort the runs and find the best curves there are: fitted parabolas, else slices of a law in N and D."""
+        """Sort the runs and find the first fit's curves: slices of its law in N and D, else its parabolas."""
         runs = result.runs
         budget = _budget_of(runs, result)
         usable = runs.usable()
         fit = result.fit
-        curves, source = _curves(result, budget, usable)
         left_out = usable & _named(runs, _left_out(fit))
+        curves, source = _curves(result, budget, usable, left_out)
         flagged = usable & _named(runs, {item.run for item in fit.excluded if item.used} if fit else set())
         return cls(
             runs=runs,
@@ -104,18 +118,24 @@ class Sweep:
         )
 
     @property
-    def optimum(self) -> str:
+    def line(self) -> str:
+        """What the curves are, in words."""
+        return "parabola through a budget's runs" if self.source == "parabola" else f"{self.source} fit at each budget"
+
+    def optimum(self, *, seen: bool) -> str:
         """What the curves' optima are, in words."""
-        return "parabola minimum" if self.source == "parabola" else f"optimum, {self.source}"
+        if self.source == "parabola":
+            return "parabola minimum" if seen else "parabola minimum, not used"
+        return f"optimum, {self.source}" + ("" if seen else ", outside the sizes fitted")
 
     def at(self, budget: float) -> Bools:
         """Which runs belong to a budget."""
         return np.asarray(self.budget == budget)
 
-    def best(self, budget: float) -> int | None:
-        """The row of a budget's lowest loss among the runs that were not left out."""
-        rows = np.flatnonzero(self.at(budget) & self.usable & ~self.left_out)
-        return int(rows[np.argmin(self.runs.loss[rows])]) if len(rows) else None
+    @property
+    def fitted(self) -> Bools:
+        """The runs that were fitted: usable, not left out, the best recipe of their cell."""
+        return self.usable & ~self.left_out & ~self.beaten
 
 
 def _budget_of(runs: Runs, result: Result) -> Floats:
@@ -127,49 +147,54 @@ def _budget_of(runs: Runs, result: Result) -> Floats:
     return np.asarray(cluster_budgets(flops).budget)
 
 
-def _curves(result: Result, budget: Floats, usable: Bools) -> tuple[tuple[Curve, ...], str]:
-    for fit in result.fits:
-        if "budgets" in fit.details:
-            return _parabolas(fit, np.unique(budget[usable])), "parabola"
-    for fit, name in zip(result.fits, fit_names(result.fits), strict=True):
-        try:
-            return _slices(fit, result.runs, budget, usable), name
-        except FitError:  # describes only the optimum
-            continue
-    return (), ""
+def _curves(result: Result, budget: Floats, usable: Bools, left_out: Bools) -> tuple[tuple[Curve, ...], str]:
+    """The first fit's curves alone: another's would lie beside the path and the answer, which are the first one's."""
+    fit = result.fit
+    if fit is None:
+        return (), ""
+    with contextlib.suppress(FitError):  # describes only the optimum
+        curves = _slices(fit, result.runs, budget, usable, left_out)
+        if curves:
+            return curves, fit_names(result.fits)[0]
+    return (parabolas(fit, np.unique(budget[usable])), "parabola") if "budgets" in fit.details else ((), "")
 
 
-def _parabolas(fit: Fit, budgets: Floats) -> tuple[Curve, ...]:
+def parabolas(fit: Fit, budgets: Floats) -> tuple[Curve, ...]:
     """The curves that fitter ``isoflop`` keeps in its details, each under the budget that its runs state."""
     curves = []
     for row in fit.details["budgets"]:
         budget = float(budgets[np.argmin(np.abs(np.log(budgets / row["budget"])))])
         n = _span(*row["n_range"], row["n_opt"]) if row["parabola"] is not None else np.empty(0)
         loss = np.polynomial.polynomial.polyval(np.log(n), row["parabola"]) if len(n) else n
-        minimum = {name: row[name] for name in ("n_opt", "d_opt", "loss_opt")}
-        curves.append(Curve(budget=budget, n_params=n, loss=loss, used=row["used"], **minimum))
+        best = None
+        if row["n_opt"] is not None:
+            best = Optimum(
+                budget=budget, n_params=row["n_opt"], n_tokens=row["d_opt"], loss=row["loss_opt"], seen=row["used"]
+            )
+        curves.append(Curve(budget=budget, n_params=n, loss=loss, optimum=best))
     return tuple(curves)
 
 
-def _slices(fit: Fit, runs: Runs, budget: Floats, usable: Bools) -> tuple[Curve, ...]:
+def _slices(fit: Fit, runs: Runs, budget: Floats, usable: Bools, left_out: Bools) -> tuple[Curve, ...]:
     curves = []
     for c in np.unique(budget[usable]):
-        sizes = np.unique(runs.n_params[usable & (budget == c)])
+        here = usable & (budget == c)
+        sizes = np.unique(runs.n_params[here])
         if len(sizes) < FEWEST:
             continue
-        optimum = fit.predict(float(c))
-        n = _span(sizes[0], sizes[-1], optimum.n_params.value)
-        curves.append(
-            Curve(
-                budget=float(c),
-                n_params=n,
-                loss=np.asarray(fit.loss(n, fit.cost.tokens(n, c))),
-                n_opt=optimum.n_params.value,
-                d_opt=optimum.n_tokens.value,
-                loss_opt=optimum.loss.value,
-            )
-        )
+        best = _answer(fit, float(c), runs.n_params[here & ~left_out])
+        n = _span(sizes[0], sizes[-1], best.n_params)
+        loss = np.asarray(fit.loss(n, fit.cost.tokens(n, c)))
+        curves.append(Curve(budget=float(c), n_params=n, loss=loss, optimum=best))
     return tuple(curves)
+
+
+def _answer(fit: Fit, budget: float, sizes: Floats) -> Optimum:
+    """What the fit answers at a budget, seen where that lies within the sizes it was fitted to there."""
+    answer = fit.predict(budget)
+    n = answer.n_params.value
+    seen = len(sizes) > 0 and bool(sizes.min() <= n <= sizes.max())
+    return Optimum(budget=budget, n_params=n, n_tokens=answer.n_tokens.value, loss=answer.loss.value, seen=seen)
 
 
 def _span(low: float, high: float, optimum: float | None) -> Floats:

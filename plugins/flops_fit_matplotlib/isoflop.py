@@ -30,6 +30,7 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     for curve in sweep.curves:
         color = colors.get(curve.budget, style.NO_BUDGET)
         axes.plot(curve.n_params, curve.loss, color=color, linewidth=1.8, zorder=2)
+    _name_shapes(axes, sweep)
     _draw_optima(axes, sweep)
     _draw_path(axes, result, sweep)
     _scale(axes, sweep)
@@ -74,13 +75,25 @@ def _draw_runs(axes: Axes, sweep: Sweep, budget: float, color: style.Color, fit:
 
 
 def _draw_optima(axes: Axes, sweep: Sweep) -> None:
-    for used, face, label in ((True, style.ACCENT, sweep.optimum), (False, "white", f"{sweep.optimum}, not used")):
-        found = [curve for curve in sweep.curves if curve.used is used and curve.holds_optimum]
+    shown = [best for curve in sweep.curves if (best := curve.shown) is not None]
+    for seen, face, edge in ((True, style.ACCENT, "white"), (False, "white", style.ACCENT)):
+        found = [best for best in shown if best.seen is seen]
         if found:
             axes.plot(
-                [c.n_opt for c in found], [c.loss_opt for c in found], "D", color=face, markersize=7.5,
-                markeredgecolor="white" if used else style.ACCENT, markeredgewidth=1.0, label=label, zorder=5,
+                [best.n_params for best in found], [best.loss for best in found], "D", color=face, markersize=7.5,
+                markeredgecolor=edge, markeredgewidth=1.0, label=sweep.optimum(seen=seen), zorder=5,
             )  # fmt: skip
+
+
+def _name_shapes(axes: Axes, sweep: Sweep) -> None:
+    """Say in the legend, in no budget's colour, what curves and bars are."""
+    if sweep.curves:
+        axes.plot([], [], color=style.FAINT, linewidth=1.8, label=sweep.line)
+    errors = sweep.runs.loss_stderr
+    if errors is not None and np.any(errors[sweep.fitted] > 0):
+        axes.plot(
+            [], [], "|", color=style.FAINT, markersize=11.0, markeredgewidth=1.2, label="standard error of a run's loss"
+        )
 
 
 def _draw_path(axes: Axes, result: Result, sweep: Sweep) -> None:

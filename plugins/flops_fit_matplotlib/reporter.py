@@ -22,12 +22,15 @@ DPI = 200
 class MatplotlibReporter:
     """Draws ``isoflop`` (loss against N, a curve for every budget) and ``scaling`` (the optimum against C).
 
-    In ``isoflop`` the curves are the parabolas of the first fit that has some (fitter ``isoflop``), with their minima;
-    else the slices of the first fit with a law in N and D, with the optimum that it answers with. Of an average
-    (``ensemble``) that is the average of ln N_opt: the lowest point of the drawn curve only to a few percent in N.
+    In ``isoflop`` curves, optima and path are all the first fit's: the slices of its law in N and D with the optimum that
+    it answers with, hollow outside the sizes that were fitted at that budget; of a fit without such a law its parabolas
+    and their minima (fitter ``isoflop``), or the path alone (``envelope``). An average (``ensemble``) answers with the
+    average of ln N_opt: the lowest point of the drawn curve only to a few percent in N.
 
-    In ``scaling`` the lines go on to ten times the largest budget that was fitted: a result knows the budgets that were
-    trained and not those that somebody will ask about, which `Fit.predict` answers at any distance.
+    In ``scaling`` the dots are what each budget's runs show by themselves: the minimum of a parabola in ln N (that of
+    fitter ``isoflop`` where it is among the fits); where none was seen, the best run, hollow. The lines go on to ten
+    times the largest budget that was fitted: a result knows the budgets that were trained and not those that somebody
+    will ask about, which `Fit.predict` answers at any distance.
 
     Figures are plain `matplotlib.figure.Figure` objects that pyplot does not know: nothing is left
     open, no display is needed and ``rcParams`` stay as they are.

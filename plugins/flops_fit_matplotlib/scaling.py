@@ -1,7 +1,7 @@
 """The answer as a figure: compute-optimal N, D, loss and D/N against the compute budget.
 
 In: a result and its `Sweep`. Out: a `Figure` of four panels, each with the fits' lines, the first
-fit's interval as a band, and each budget's own optimum as a point.
+fit's interval as a band, and each budget's own optimum as a point, hollow where its runs do not show one.
 """
 
 from __future__ import annotations
@@ -16,12 +16,16 @@ from numpy.typing import NDArray
 
 from flops_fit_core.data import Fit, Prediction, Result
 from flops_fit_matplotlib import style
-from flops_fit_matplotlib.curves import Sweep, fit_names, interval, trajectory
+from flops_fit_matplotlib.curves import Optimum, Sweep, fit_names, interval, trajectory
+from flops_fit_matplotlib.minima import minima
 
 Floats = NDArray[np.float64]
 
 BEYOND = 10.0
 """Lines go on to this multiple of the largest budget that was fitted; what lies there is extrapolation."""
+
+SEEN = "parabola minimum of a budget's runs"
+UNSEEN = "best run of a budget, minimum not seen"
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -41,18 +45,6 @@ class _Line:
         return np.array([getattr(p, name).value for p in self.predictions])
 
 
-@attrs.frozen(kw_only=True, eq=False)
-class _Optima:
-    """Each budget's own optimum: the minimum of its curve, else its best run."""
-
-    budget: Floats
-    n_params: Floats
-    n_tokens: Floats
-    loss: Floats
-    used: NDArray[np.bool_]
-    label: str
-
-
 def scaling_figure(result: Result, sweep: Sweep) -> Figure | None:
     """Draw the four panels; ``None`` where no fit has an optimum to draw."""
     end = BEYOND * max((_largest(fit, sweep) for fit in result.fits), default=1.0)
@@ -62,12 +54,12 @@ def scaling_figure(result: Result, sweep: Sweep) -> Figure | None:
         return None
     figure = style.figure(9.6, 7.8)
     panels = figure.subplots(2, 2, sharex=True)
-    optima = _optima(sweep)
+    optima = minima(result, sweep)
     unit = result.data_unit
-    _panel(panels[0, 0], "n_params", "Optimal parameters N", style.count, lines, optima, sweep)
-    _panel(panels[0, 1], "n_tokens", f"Optimal training {unit} D", style.count, lines, optima, sweep)
-    _panel(panels[1, 0], "loss", f"Optimal loss per {style.singular(unit)}", style.plain, lines, optima, sweep)
-    _ratio_panel(panels[1, 1], unit, lines, optima, sweep)
+    _panel(panels[0, 0], "n_params", "Optimal parameters N", style.count, lines, optima)
+    _panel(panels[0, 1], "n_tokens", f"Optimal training {unit} D", style.count, lines, optima)
+    _panel(panels[1, 0], "loss", f"Optimal loss per {style.singular(unit)}", style.plain, lines, optima)
+    _ratio_panel(panels[1, 1], unit, lines, optima)
     for axes in panels[1]:
         axes.set_xlabel("Compute budget C (FLOPs)", fontsize=style.LABEL)
     style.log_axis(panels[1, 0].xaxis, style.power)
@@ -89,30 +81,13 @@ def _line(fit: Fit, name: str, sweep: Sweep, end: float) -> _Line:
     return _Line(fit=fit, name=name, predictions=trajectory(fit, budgets), largest=largest)
 
 
-def _optima(sweep: Sweep) -> _Optima:
-    if sweep.source == "parabola":
-        found = [c for c in sweep.curves if c.n_opt is not None]
-        columns = [[c.budget, c.n_opt, c.d_opt, c.loss_opt] for c in found]
-        used, label = [c.used for c in found], sweep.optimum
-    else:
-        rows = [row for row in map(sweep.best, sweep.budgets) if row is not None]
-        runs = sweep.runs
-        columns = [[sweep.budget[row], runs.n_params[row], runs.n_tokens[row], runs.loss[row]] for row in rows]
-        used, label = [True] * len(rows), "best run of a budget"
-    budget, n_params, n_tokens, loss = np.array(columns, dtype=np.float64).reshape(-1, 4).T
-    return _Optima(
-        budget=budget, n_params=n_params, n_tokens=n_tokens, loss=loss, used=np.array(used, dtype=bool), label=label
-    )
-
-
 def _panel(
     axes: Axes,
     name: str,
     ylabel: str,
     number: Callable[[float], str],
     lines: Sequence[_Line],
-    optima: _Optima,
-    sweep: Sweep,
+    optima: Sequence[Optimum],
 ) -> None:
     _axes(axes, ylabel)
     first = lines[0]
@@ -120,7 +95,7 @@ def _panel(
     if band is not None:
         _band(axes, first, *band)
     _draw_lines(axes, lines, [line.values(name) for line in lines])
-    _draw_optima(axes, optima, getattr(optima, name), sweep)
+    _draw_optima(axes, optima, lambda best: getattr(best, name))
     style.log_axis(axes.yaxis, number)
     symbol = {"n_params": "N", "n_tokens": "D"}.get(name)
     if symbol is not None:
@@ -136,7 +111,7 @@ def _irreducible(line: _Line) -> str:
     return f"irreducible loss E = {value:.4g}" if value > 1e-6 * lowest else "irreducible loss E not identified (0)"
 
 
-def _ratio_panel(axes: Axes, unit: str, lines: Sequence[_Line], optima: _Optima, sweep: Sweep) -> None:
+def _ratio_panel(axes: Axes, unit: str, lines: Sequence[_Line], optima: Sequence[Optimum]) -> None:
     _axes(axes, f"{unit.capitalize()} per parameter D/N")
     first = lines[0]
     band = interval(first.predictions, "n_params")
@@ -145,7 +120,7 @@ def _ratio_panel(axes: Axes, unit: str, lines: Sequence[_Line], optima: _Optima,
         low, high = (first.fit.cost.tokens(n, first.budgets) / n for n in reversed(band))
         _band(axes, first, low, high)
     _draw_lines(axes, lines, [line.values("n_tokens") / line.values("n_params") for line in lines])
-    _draw_optima(axes, optima, optima.n_tokens / optima.n_params, sweep)
+    _draw_optima(axes, optima, lambda best: best.n_tokens / best.n_params)
     style.log_axis(axes.yaxis, style.plain)
 
 
@@ -176,14 +151,15 @@ def _draw_lines(axes: Axes, lines: Sequence[_Line], values: Sequence[Floats]) ->
         axes.plot(line.budgets, along, color=color, linewidth=1.3, linestyle=dashes, label=f"{line.name} fit", zorder=3)
 
 
-def _draw_optima(axes: Axes, optima: _Optima, values: Floats, sweep: Sweep) -> None:
-    colors = style.budget_colors(sweep.budgets)
-    for budget, value, used in zip(optima.budget, values, optima.used, strict=True):
-        color = colors.get(float(budget), style.NO_BUDGET)
-        axes.plot(
-            budget, value, "o", color=color if used else "white", markeredgecolor="white" if used else color,
-            markersize=7, label=optima.label if used else f"{optima.label}, not used", zorder=4,
-        )  # fmt: skip
+def _draw_optima(axes: Axes, optima: Sequence[Optimum], value: Callable[[Optimum], float]) -> None:
+    """One colour for all: the axis says which budget each is of."""
+    for seen, face, edge in ((True, style.MEASURED, "white"), (False, "white", style.MEASURED)):
+        found = [best for best in optima if best.seen is seen]
+        if found:
+            axes.plot(
+                [best.budget for best in found], [value(best) for best in found], "o", color=face, markeredgecolor=edge,
+                linestyle="", markersize=7.0 if seen else 5.0, label=SEEN if seen else UNSEEN, zorder=4,
+            )  # fmt: skip
 
 
 def _exponent(line: _Line, name: str, symbol: str) -> str:

@@ -21,6 +21,7 @@ INK = "#222222"
 FAINT = "#8a8a8a"
 GRID = "#e4e4e4"
 ACCENT = "#b5391f"
+MEASURED = "#555555"
 TITLE, LABEL, TICK = 12.0, 11.0, 9.5
 
 Color = tuple[float, float, float, float]

@@ -31,7 +31,10 @@ class Bars:
 
     def run_start(self, run: Run) -> None:
         """Add the run's bar."""
+        added = self._tally.adds(run)
         self.run_progress(run, 0, None)
+        if added:
+            self._progress.console.print(Text(f"added by the planner: {describe(run)}"))
 
     def run_progress(self, run: Run, n_tokens: int, loss: float | None) -> None:
         """Move the run's bar and the sweep's."""

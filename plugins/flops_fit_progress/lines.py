@@ -1,6 +1,6 @@
 """Progress as plain lines: for log files, batch systems and notebooks.
 
-In: what the lifecycle hooks say. Out: a line for every run that ends, and one a minute in between.
+In: what the lifecycle hooks say. Out: a line for every run that ends or joins, and one a minute in between.
 """
 
 from __future__ import annotations
@@ -24,7 +24,9 @@ class Lines:
             self._write(f"{len(tally.planned)} runs to train, {si(tally.total_flops)} FLOPs")
 
     def run_start(self, run: Run) -> None:
-        """Nothing to say yet."""
+        """Say it of a run that was not in the plan."""
+        if self._tally.adds(run):
+            self._write(f"added by the planner: {describe(run)}")
         self._tally.progress(run)
 
     def run_progress(self, run: Run, n_tokens: int, loss: float | None) -> None:

@@ -41,6 +41,10 @@ class Tally:
         """The tally of a plan of which nothing is trained yet."""
         return cls({run.run_id: run.flops for run in plan.runs})
 
+    def adds(self, run: Run) -> bool:
+        """Whether a run was not in the plan: the planner asked for it after it saw others."""
+        return run.run_id not in self.planned
+
     def progress(self, run: Run, n_tokens: int = 0) -> None:
         """A run has trained on `n_tokens` units of data so far."""
         if self._started is None:

@@ -83,7 +83,7 @@ class SimulateTrainer:
             flops_spent=run.flops,
             seconds=time.perf_counter() - start,
             curve=tuple(curve),
-            recipe={"schedule": "simulated"},
+            recipe={"schedule": "simulated", "simulated": True},
         )
 
     def law(self, n_params: float, n_tokens: float) -> float:

@@ -137,7 +137,7 @@ def test_fit_prints_every_fitter_and_the_table(table):
     assert done.returncode == 0, done.stderr
     assert "surface" in done.stdout
     assert "isoflop" in done.stdout
-    shown = done.stdout[done.stdout.index("by fitter 'surface'") :].splitlines()
+    shown = done.stdout[done.stdout.index("by fitter 'surface'") : done.stdout.index("side by side")].splitlines()
     head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown if line.startswith("|")]
     assert head == ["C", "quantity", "value", "90 % sampling", "90 % prediction"]
     assert [row[:2] for row in rows] == [["1e24", "N_opt"], ["1e24", "D_opt"], ["1e24", "loss"]]
@@ -202,6 +202,35 @@ def test_names_of_columns_are_needed(table):
     assert "loss" in done.stderr
     assert "--columns n_params=params n_tokens=tokens loss=eval/loss" in done.stderr
     assert "columns={" not in done.stderr
+
+
+def test_bad_rows_are_left_out_where_it_is_told_to(table, tmp_path):
+    some, all_bad = tmp_path / "some.csv", tmp_path / "all.csv"
+    some.write_text(table.read_text() + "1000000,2000000,\n")
+    all_bad.write_text("params,tokens,eval_loss\n1e6,1e8,\n")
+    done = call("fit", some, *NAMES)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "1 of 21 rows cannot be used: line 22: eval_loss is missing" in done.stderr
+    assert done.stderr.endswith("or leave them all out: --bad-rows drop\n")
+    done = call("fit", all_bad, *NAMES, "--bad-rows", "drop")
+    assert done.returncode == 2
+    assert "leaving them all out (--bad-rows drop) would leave none" in done.stderr
+    done = call("fit", some, *NAMES, "--bad-rows", "drop", "--fitter", "surface", "--set", "fitter.bootstrap=0")
+    assert done.returncode == 0, done.stderr
+    assert "1 of 21 rows were left out, as they cannot be used: line 22" in done.stdout
+    assert "'error', 'drop'" in call("fit", some, "--bad-rows", "skip").stderr
+
+
+def test_fit_compares_several_fitters(table):
+    words = ("fit", table, *NAMES, "--set", "fitter.bootstrap=0", "--fitter", "surface")
+    assert "side by side" not in call(*words).stdout
+    for target, budgets in (((), ["1e21"]), (("--target", "1e23", "1e24"), ["1e23", "1e24"])):
+        done = call(*words, "isoflop", *target)
+        assert done.returncode == 0, done.stderr
+        shown = done.stdout[done.stdout.index("side by side") :].splitlines()
+        head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in shown if line.startswith("|")]
+        assert head == ["C", "quantity", "surface", "isoflop"]
+        assert [row[:2] for row in rows] == [[c, name] for c in budgets for name in ("N_opt", "D_opt", "loss")]
 
 
 SWEEP = ("--budgets", "1e10", "2e10", "4e10", "--set", "workload.head_dim=4", "planner.sizes_per_budget=5")

@@ -198,4 +198,11 @@ def test_columns_that_were_swapped_are_suspected():
     runs = sweep()
     assert not any("swapped" in note for note in notes(runs))
     (note,) = [n for n in notes(attrs.evolve(runs, n_params=runs.n_tokens, n_tokens=runs.n_params)) if "swapped" in n]
-    assert "units of data per parameter in the median" in note
+    assert "units of data per parameter" in note
+
+
+@pytest.mark.parametrize(("n", "d"), [(1e-6, 1e-9), (1e-6, 1), (1, 1e-9), (1e-6, 1e-6)])
+def test_columns_in_millions_or_billions_are_suspected(n, d):
+    runs = sweep()
+    scaled = attrs.evolve(runs, n_params=runs.n_params * n, n_tokens=runs.n_tokens * d, budget=None, flops=None)
+    assert any("in thousands, millions or billions" in note for note in notes(scaled))

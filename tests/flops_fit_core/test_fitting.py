@@ -66,10 +66,11 @@ def test_runs_whose_flops_were_filled_in_by_6nd_have_none_of_their_own(tmp_path)
 
 def test_what_n_and_c_are_without_look_up_tables_is_said():
     whole = attrs.evolve(runs(), n_params_non_embedding=[9e5, 1.8e6, 2.7e6])
-    (note,) = flops_fit.fit(whole.non_embedding(), Works()).notes
+    of_table, note = flops_fit.fit(whole.non_embedding(), Works()).notes
+    assert of_table in whole.non_embedding().notes
     assert "N is without look-up tables, and C is 6·N·D of that N" in note
     assert 'flop_counter="measured" keeps the runs\' own C' in note
-    assert flops_fit.fit(whole.non_embedding(), Works(), "measured").notes == ()
+    assert flops_fit.fit(whole.non_embedding(), Works(), "measured").notes == (of_table,)
     assert flops_fit.fit(whole, Works()).notes == ()
 
 
@@ -79,6 +80,8 @@ def test_runs_that_cost_something_else_than_6nd_are_noted():
     assert 'flop_counter="measured"' in note
     assert flops_fit.fit(runs(1.5), Works(), "measured").notes == ()
     assert flops_fit.fit(runs(1.1), Works()).notes == ()
+    (note,) = flops_fit.fit(runs(1e-9), Works()).notes
+    assert "look at the units of flops" in note
     assert flops_fit.fit(runs(1.5), Works(), CostModel.measured([1e6], [9e6])).notes == ()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import flops_fit
-from flops_fit_core.identity import Identifier, differences, fingerprint, identify_workload, settings_of
+from flops_fit_core.identity import Identifier, fingerprint, identify_workload, settings_of
 
 SCALE = 2.0
 
@@ -127,12 +127,6 @@ def test_a_torch_loss_is_identified_by_its_settings():
     plain, smooth = torch.nn.CrossEntropyLoss(), torch.nn.CrossEntropyLoss(label_smoothing=0.1)
     assert identify(plain) == identify(torch.nn.CrossEntropyLoss())
     assert identify(plain) != identify(smooth)
-
-
-def test_differences_name_the_fields_and_their_values():
-    before = settings_of(Settings(), Identifier())
-    now = settings_of(Settings(lr=2e-3), Identifier())
-    assert differences({"trainer": before}, {"trainer": now}) == ['trainer.lr (was "0.001", is "0.002")']
 
 
 def test_identities_survive_a_restart_of_python(tmp_path):

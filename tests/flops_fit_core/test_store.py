@@ -11,6 +11,7 @@ import attrs
 import pytest
 
 from flops_fit_core.data import CurvePoint, Plan, Run, RunRecord
+from flops_fit_core.differences import differences
 from flops_fit_core.errors import StoreError
 from flops_fit_core.manifest import Manifest, read_manifest, write_manifest
 from flops_fit_core.store import Workspace, write_json, write_text
@@ -128,6 +129,39 @@ def test_a_folder_is_extended_by_the_same_study_only(tmp_path):
     with pytest.raises(StoreError, match="resume=False"):
         write_manifest(root, MANIFEST, resume=False)
     assert (root / "sweep.json").read_bytes() == before
+
+
+RATE = {"name": "mine.<lambda>", "source": "b0609d50" * 8}
+LOSS = {"class": "torch.nn.CrossEntropyLoss", "source": "0" * 64, "state": {"label_smoothing": "0.0"}}
+
+
+@pytest.mark.parametrize(("before", "now", "said"), [
+    ({"lr": RATE}, {"lr": "0.01"}, "lr (was mine.<lambda>, is 0.01)"),
+    ({"lr": RATE}, {"lr": RATE | {"source": "c1" * 32}}, "lr.source (its code, or code that it uses, is another)"),
+    ({"lr": RATE}, {"lr": {"partial": RATE, "args": []}}, "lr (was mine.<lambda>, is a partial of mine.<lambda>)"),
+    ({"lr": RATE | {"closure": {"k": 1}}}, {"lr": RATE | {"closure": {"k": 2}}}, "lr.closure.k (was 1, is 2)"),
+    ({"loss": LOSS}, {"loss": LOSS | {"state": {"label_smoothing": "0.1"}}},
+     "loss.state.label_smoothing (was 0.0, is 0.1)"),
+    ({"loss": LOSS}, {"loss": {"class": "mine.Loss", "state": {}}}, "loss (was torch.nn.CrossEntropyLoss, is mine.Loss)"),
+    ({"loss": LOSS}, {"loss": None}, "loss (was torch.nn.CrossEntropyLoss, is None)"),
+    ({"data": {"sample": "a" * 64, "length": 3}}, {"data": {"sample": "b" * 64, "length": 4}},
+     "data.length (was 3, is 4); data.sample (other items)"),
+    ({"w": {"shape": [2], "digest": "a" * 64}}, {"w": {"shape": [2], "digest": "b" * 64}}, "w.digest (other values)"),
+    ({"rules": [RATE, "1"]}, {"rules": [RATE | {"source": "c1" * 32}, "1"]},
+     "rules.0.source (its code, or code that it uses, is another)"),
+    ({"betas": ["0.9", "0.95"]}, {"betas": ["0.9", "0.99"]}, "betas (was [0.9, 0.95], is [0.9, 0.99])"),
+    ({"mix": {"a": 1}}, {"mix": {"a": 1, "b": None}}, "mix.b (was absent, is None)"),
+    ({"mix": {}}, {"mix": [{"a": 1, "b": [2]}, "x"]}, "mix (was {}, is [{a: 1, b: [2]}, x])"),
+    ({"data": "corpus " + "x" * 99}, {"data": "corpus " + "y" * 99},
+     f"data (was corpus {'x' * 32}…, is corpus {'y' * 32}…)"),
+    ({"data": "x" * 99 + "1"}, {"data": "x" * 99 + "2"}, "data (was …xxxxxxxx1, is …xxxxxxxx2)"),
+    ({"sizes": list(range(99))}, {"sizes": list(range(98))}, "sizes (was …, 96, 97, 98], is …, 96, 97])"),
+    ({"sizes": list(range(9, 99))}, {"sizes": [1]}, "sizes (was [9, 10, 11, 12, 13, 14, 15, 16, 17, 18,…], is [1])"),
+    ({}, {f"{i:02}": i for i in range(12)},
+     "; ".join(f"{i:02} (was absent, is {i})" for i in range(10)) + "; and 2 more"),
+])  # fmt: skip
+def test_what_differs_is_short_and_readable(before, now, said):
+    assert "; ".join(differences(before, now)) == said
 
 
 def test_a_damaged_manifest_is_named(tmp_path):

@@ -120,7 +120,7 @@ def test_what_a_fitter_did_not_set_is_not_printed():
     assert "90 % sampling" in str(bare.predict(2e21))
     assert "90 % prediction" in str(drawn.predict(2e21))
     text = summary(attrs.evolve(bare, draws={}))
-    assert "no sampling intervals\n" in text
+    assert "no sampling intervals: this fit has no resamples\n" in text
     assert summary(attrs.evolve(bare, gradient_norm=1e-9)).count("gradient norm 1.00e-09") == 1
     assert Fit.from_dict(json.loads(json.dumps(bare.to_dict()))) == bare
     assert "converged: yes\nobjective: 0.00000\n" in summary(

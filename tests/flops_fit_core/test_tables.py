@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from flops_fit_core.clusters import cluster_budgets
 from flops_fit_core.data import Runs
 from flops_fit_core.errors import InputError, InputTypeError
+from flops_fit_core.faults import DROP
 from flops_fit_core.tables import read_runs, write_runs
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -159,11 +160,71 @@ def test_two_runs_that_differ_in_seed_alone_are_no_duplicates(table):
 
 def test_many_bad_rows_are_counted_and_none_left_is_an_error(table):
     path = table("n_params,n_tokens,loss\n" + "x,y,z\n" * 50)
-    with pytest.raises(InputError, match=r"50 of 50 rows.*and 40 more") as error:
-        read_runs(path)
-    assert str(error.value).count("such as 7e9") == 1
-    with pytest.raises(InputError, match="none of its 50 rows"):
-        read_runs(path, bad_rows="drop")
+    for bad_rows in ("error", "drop"):
+        with pytest.raises(
+            InputError, match=r"none of its 50 rows can be used: line 2: n_params.*and 40 more"
+        ) as error:
+            read_runs(path, bad_rows=bad_rows)
+        said = str(error.value)
+        assert said.count("such as 7e9") == 1
+        assert said.endswith(f" Correct them: leaving them all out ({DROP}) would leave none")
+
+
+def test_rows_that_are_left_out_are_said_to_be(table):
+    runs = read_runs(table(PLAIN + "3e6,1e8,\n"), bad_rows="drop")
+    (note,) = [note for note in runs.notes if "line 4" in note]
+    assert note.endswith("runs.csv: 1 of 3 rows were left out, as they cannot be used: line 4: loss is missing")
+
+
+@pytest.mark.parametrize(("text", "said"), [
+    ("3,905", "'3,905' has a comma: write 3.905 where it is a decimal one, 3905 where it separates thousands"),
+    ("3,9", "'3,9' has a decimal comma: write 3.9"),
+    ("0,905", "'0,905' has a decimal comma: write 0.905"),
+    ("1,5e3", "'1,5e3' has a decimal comma: write 1.5e3"),
+    ("17,044,400,000", "'17,044,400,000' has separated thousands: write 17044400000"),
+    ("1.234.567", "'1.234.567' has separated thousands: write 1234567"),
+    ("1.234,5", "'1.234,5' has separated thousands: write 1234.5"),
+    ("12 345", "'12 345' has separated thousands: write 12345"),
+    ("9.8M", "'9.8M' has a suffix: write 9.8e6"),
+    ("70m", "'70m' has a suffix: write 70e6"),
+    ("20B tokens", "'20B tokens' has a suffix: write 20e9"),
+    ("3 million", "'3 million' has a suffix: write 3e6"),
+    ("3.905 nats", "'3.905 nats' has a unit: write the number alone and in full"),
+    ("2 bits/byte", "'2 bits/byte' has a unit: write the number alone and in full"),
+    ("12 PFLOPs", "'12 PFLOPs' has a unit: write the number alone and in full"),
+    ("x", "Numbers are written in full, such as 7e9"),
+    ("2024-01-01", "Numbers are written in full, such as 7e9"),
+])  # fmt: skip
+def test_text_that_looks_like_a_number_is_told_how_to_be_one(table, text, said):
+    rows = "".join(f'1e{n}\t1e8\t"{text}"\n' for n in range(5, 9))
+    with pytest.raises(InputError) as error:
+        read_runs(table("n_params\tn_tokens\tloss\n" + rows))
+    assert f"line 2: loss is {text!r}, not a number" in str(error.value)
+    assert str(error.value).count(f". {said}. ") == 1
+    assert str(error.value).count(" write ") <= 1 + ("comma: write 3.905" in said)
+
+
+def test_an_unknown_status_is_told_the_known_ones_once(table):
+    rows = "".join(f"{n}e6,1e8,3.{n},foo\n" for n in range(1, 9))
+    with pytest.raises(InputError, match="line 2: status is 'foo', no known status; line 3") as error:
+        read_runs(table("n_params,n_tokens,loss,status\n" + rows + "9e6,1e8,3,done\n"))
+    said = str(error.value)
+    assert said.count("preempted") == said.count("finished") == 1
+    assert "a column of another meaning needs another name" in said
+    assert "a column 'status'" not in said
+    assert "the status 'diverged'" in said
+
+
+def test_one_column_is_no_two_quantities(table):
+    path = table("params,n_tokens,flops,loss\n1e6,1e8,6e14,3\n")
+    for columns in ({"n_params": "params", "n_tokens": "params"}, {"n_params": "params", "loss": "params"}):
+        second = list(columns)[1]
+        with pytest.raises(InputError, match=f"column 'params' is named for both 'n_params' and {second!r}"):
+            read_runs(path, columns)
+    with pytest.raises(InputError, match="column 'n_tokens' is named for both 'n_params' and 'n_tokens'"):
+        read_runs(path, {"n_params": "n_tokens"})  # which is a name of Runs, too
+    budgets = read_runs(path, {"n_params": "params", "budget": "flops"}).budget  # whose C is the budget itself
+    assert budgets.tolist() == [6e14]
 
 
 def test_rows_that_contradict_themselves_are_noted_by_line(table):
@@ -185,6 +246,14 @@ def test_wrong_names_are_explained_with_the_nearest(table):
         read_runs(path, columns={"n_params": "parms", "n_tokens": "tokens"})
     with pytest.raises(InputError, match=r"'n_param' is no column of Runs. Did you mean 'n_params'"):
         read_runs(path, columns={"n_param": "params"})
+    for near, meant in (
+        ("params", "n_params"),
+        ("tokens", "n_tokens"),
+        ("stderr", "loss_stderr"),
+        ("hparam", "hparams"),
+    ):
+        with pytest.raises(InputError, match=rf"'{near}' is no column of Runs. Did you mean '{meant}'"):
+            read_runs(path, columns={near: "params"})
     with pytest.raises(InputError, match=r"lacks two of 'n_params', 'n_tokens', 'flops'.*'params', 'tokens', 'loss'"):
         read_runs(path)
     with pytest.raises(InputError, match="lacks 'loss'"):
@@ -250,14 +319,40 @@ def test_a_data_frame_is_taken_and_may_be_read_only(table):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"N": [1e6, 2e6], "D": [1e8, 2e8], "loss": [3.0, 2.9], "note": ["a", None]})
     runs = read_runs(frame, columns={"n_params": "N", "n_tokens": "D"})
-    assert runs.label == ("row 1", "row 2")
+    assert runs.label == ("index 0", "index 1")
     frame.loc[1, "loss"] = None
-    with pytest.raises(InputError, match="the data frame: 1 of 2 rows cannot be used: row 2: loss is missing"):
+    with pytest.raises(InputError, match="the data frame: 1 of 2 rows cannot be used: index 1: loss is missing"):
         read_runs(frame, columns={"n_params": "N", "n_tokens": "D"})
     frozen = np.array([1e6, 2e6])
     frozen.setflags(write=False)
     table_ = Runs(n_params=frozen, n_tokens=frozen, loss=frozen)
     assert table_.where([True, False]).n_params.tolist() == [1e6]
+
+
+@pytest.mark.parametrize(("index", "places"), [
+    ([7, 26, 3], ("index 7", "index 26", "index 3")),
+    (["a", "b", "c"], ("index a", "index b", "index c")),
+    ([7, 7, 26], ("index 7 (iloc 0)", "index 7 (iloc 1)", "index 26")),
+])  # fmt: skip
+def test_rows_of_a_data_frame_are_named_by_their_index(index, places):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"n_params": [1e6, 2e6, 4e6], "n_tokens": 1e8, "loss": [3.0, 2.9, 2.8]}, index=index)
+    assert read_runs(frame).label == places
+    frame.iloc[1, 2] = math.nan
+    assert read_runs(frame, bad_rows="drop").label == (places[0], places[2])
+    with pytest.raises(InputError, match="1 of 3 rows") as error:
+        read_runs(frame)
+    assert f"used: {places[1]}: loss is missing. " in str(error.value)
+
+
+def test_rows_of_a_frame_without_an_index_are_counted():
+    class Frame:  # what read_runs needs of one, as polars has it
+        columns = ("n_params", "n_tokens", "loss")
+
+        def __getitem__(self, name):
+            return [1e6, 2e6]
+
+    assert Runs.from_csv(Frame(), columns={"n_tokens": "n_tokens"}).label == ("row 1", "row 2")
 
 
 def full():

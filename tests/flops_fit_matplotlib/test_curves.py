@@ -23,7 +23,7 @@ from drawings import (
     texts,
 )  # fmt: skip
 
-from flops_fit_core.data import Runs
+from flops_fit_core.data import Excluded, Runs
 from flops_fit_matplotlib import MatplotlibReporter
 
 
@@ -38,9 +38,9 @@ def test_a_law_in_n_and_d_is_drawn_as_its_slice_at_every_budget():
         assert low <= loss.min() <= low * 1.001
 
 
-def test_fitted_parabolas_go_before_slices_whatever_the_order_of_the_fits():
+def test_a_fit_without_a_law_of_n_and_d_is_drawn_as_its_parabolas():
     fit = isoflop_fit(sweep())
-    for fits in ([fit], [surface_fit(), fit], [fit, surface_fit()]):
+    for fits in ([fit], [fit, surface_fit()]):
         (axes,) = draw(fits=fits)["isoflop"].axes
         for (n, loss), row in zip(curves(axes), fit.details["budgets"], strict=True):
             c0, c1, c2 = row["parabola"]
@@ -48,6 +48,54 @@ def test_fitted_parabolas_go_before_slices_whatever_the_order_of_the_fits():
             assert row["n_range"][0] * 0.7 < n.min() < row["n_range"][0]
         expected = [[row["n_opt"], row["loss_opt"]] for row in fit.details["budgets"]]
         np.testing.assert_allclose(marked(axes, "parabola minimum"), expected)
+
+
+def envelope_fit():
+    return attrs.evolve(isoflop_fit(sweep()), details={}, fitter="envelope")
+
+
+@pytest.mark.parametrize("others", [[isoflop_fit(sweep())], [envelope_fit(), isoflop_fit(sweep()), surface_fit()]])
+@pytest.mark.parametrize("first", [surface_fit(), isoflop_fit(sweep()), envelope_fit()], ids=lambda fit: fit.fitter)
+def test_curves_marks_and_path_are_the_first_fits_whatever_others_there_are(first, others):
+    first = attrs.evolve(first, fitter="first")
+    (alone,), (axes,) = (draw(fits=fits)["isoflop"].axes for fits in ([first], [first, *others]))
+    assert [line.get_label() for line in axes.lines if line.get_label()[0] != "_"] == [
+        line.get_label() for line in alone.lines if line.get_label()[0] != "_"
+    ]
+    for line, same in zip(axes.lines, alone.lines, strict=True):
+        np.testing.assert_array_equal(line.get_xydata(), same.get_xydata())
+
+
+def test_the_marks_of_a_law_lie_on_its_path():
+    (axes,) = draw(fits=[surface_fit(), isoflop_fit(sweep())])["isoflop"].axes
+    path, marks = marked(axes, "compute-optimal path, surface"), marked(axes, "optimum, surface")
+    np.testing.assert_allclose(np.interp(marks[:, 0], *path.T), marks[:, 1], rtol=1e-3)
+
+
+@pytest.mark.parametrize("around", [12.0, 1 / 12])
+def test_an_optimum_outside_the_sizes_of_its_budget_is_hollow_and_the_legend_says_so(around):
+    runs = sweep(around=1.0)
+    edge = sweep(around=around)
+    there = runs.budget == BUDGETS[1]
+    columns = {
+        name: np.where(there, getattr(edge, name), getattr(runs, name)) for name in ("n_params", "n_tokens", "loss")
+    }
+    (axes,) = draw(attrs.evolve(runs, **columns), fits=[surface_fit()])["isoflop"].axes
+    outside = "optimum, surface, outside the sizes fitted"
+    np.testing.assert_allclose(marked(axes, outside)[:, 0], [optimum(BUDGETS[1])[0]], rtol=1e-9)
+    inside = [optimum(c)[0] for c in BUDGETS if c != BUDGETS[1]]
+    np.testing.assert_allclose(marked(axes, "optimum, surface")[:, 0], inside, rtol=1e-9)
+    faces = {line.get_label(): line.get_markerfacecolor() for line in axes.lines}
+    assert faces[outside] == "white" != faces["optimum, surface"]
+    assert outside in texts(axes.figure)
+
+
+def test_a_run_that_the_fit_left_out_does_not_make_its_optimum_one_that_was_seen():
+    runs = sweep(sizes=8).where(np.tile(np.arange(8) >= 3, len(BUDGETS)))  # one size below each optimum
+    smallest = tuple(Excluded(run=runs.name(row), reason="x") for row in range(0, len(runs), 5))
+    for excluded, label in ((), "optimum, surface"), (smallest, "optimum, surface, outside the sizes fitted"):
+        (axes,) = draw(runs, fits=[surface_fit(excluded=excluded)])["isoflop"].axes
+        assert len(marked(axes, label)) == len(BUDGETS)
 
 
 @pytest.mark.parametrize(("around", "count"), [(1.0, 4), (16.0, 4), (1 / 16, 4), (800.0, 0)])
@@ -61,7 +109,7 @@ def test_a_curve_goes_on_to_its_optimum_where_that_is_near(around, count):
 
 
 def test_a_fit_that_knows_only_the_optimum_has_no_curves_but_a_path():
-    fit = attrs.evolve(isoflop_fit(sweep()), details={}, fitter="envelope")
+    fit = envelope_fit()
     figures = draw(fits=[fit])
     (axes,) = figures["isoflop"].axes
     assert not curves(axes)

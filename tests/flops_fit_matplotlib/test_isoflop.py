@@ -2,6 +2,7 @@
 
 import attrs
 import numpy as np
+import pytest
 from drawings import BUDGETS, SIZES, curves, draw, isoflop_fit, marked, points, surface_fit, sweep, texts
 from matplotlib.colors import to_rgba
 
@@ -39,7 +40,7 @@ def test_of_several_fits_the_marks_are_those_of_the_one_whose_path_is_drawn():
     parabolas = attrs.evolve(isoflop_fit(runs, outliers=["run1"]), excluded=(Excluded(run="run9", reason="x"),))
     law = surface_fit(excluded=(Excluded(run="run3", reason="y", used=True),))
     (axes,) = draw(fits=[law, parabolas])["isoflop"].axes
-    assert len(marked(axes, "parabola minimum")) == len(BUDGETS)
+    assert len(marked(axes, "optimum, surface")) == len(BUDGETS)
     assert not any(line.get_marker() == "x" for line in axes.lines)
     np.testing.assert_allclose(marked(axes, "flagged, in the surface fit"), [[runs.n_params[3], runs.loss[3]]])
     (axes,) = draw(fits=[attrs.evolve(law, excluded=(Excluded(run="run3", reason="y"),)), parabolas])["isoflop"].axes
@@ -94,9 +95,29 @@ def test_without_a_fit_the_runs_are_drawn():
 def test_what_the_marks_mean_stands_below_the_panel():
     figure = draw(fits=[isoflop_fit(sweep(), unused=[2], outliers=["run1"])])["isoflop"]
     budgets, marks = figure.legends
-    names = {"parabola minimum", "parabola minimum, not used", "left out of the fit", "compute-optimal path, isoflop"}
+    names = {
+        "parabola minimum", "parabola minimum, not used", "left out of the fit", "compute-optimal path, isoflop",
+        "parabola through a budget's runs", "standard error of a run's loss",
+    }  # fmt: skip
     assert {text.get_text() for text in marks.get_texts()} == names
     figure.draw_without_rendering()
     (axes,) = figure.axes
     assert marks.get_window_extent().y1 < axes.get_tightbbox().y0
     assert budgets.get_window_extent().x0 > axes.bbox.x1
+
+
+def test_the_legend_says_what_curves_and_bars_are_in_no_budgets_colour():
+    curve, bar = "surface fit at each budget", "standard error of a run's loss"
+    figure = draw(fits=[surface_fit(), isoflop_fit(sweep())])["isoflop"]
+    budgets, marks = figure.legends
+    shown = dict(zip([text.get_text() for text in marks.get_texts()], marks.legend_handles, strict=True))
+    assert shown[curve].get_linestyle() == "-"
+    assert shown[bar].get_marker() == "|"
+    colors = {to_rgba(line.get_color()) for line in budgets.get_lines()}
+    assert not colors & {to_rgba(shown[name].get_color()) for name in (curve, bar)}
+
+
+@pytest.mark.parametrize("errors", [None, np.full(len(sweep()), np.nan), np.zeros(len(sweep()))])
+def test_what_is_not_drawn_the_legend_does_not_name(errors):
+    names = texts(draw(attrs.evolve(sweep(), loss_stderr=errors), fits=[])["isoflop"])
+    assert not any("standard error" in name or "each budget" in name or "through" in name for name in names)

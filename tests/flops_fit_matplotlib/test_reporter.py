@@ -75,8 +75,9 @@ OUT = (Excluded(run="run9", reason="x"), Excluded(run="run3", reason="y", used=T
         result(with_outliers(), fits=[told(excluded=OUT), isoflop_fit(with_outliers(), unused=[0])]),
         result(fits=[told(f"law_of_our_company_number_{i}", excluded=OUT) for i in range(6)]),
         result(sweep(np.geomspace(1e10, 1e11, 9)), fits=[told()]),
+        result(sweep(around=12.0), fits=[told("law_of_our_company"), told(), isoflop_fit(sweep(), unused=[1])]),
     ],
-    ids=["one fit", "three fits", "outliers", "long names", "tiny models"],
+    ids=["one fit", "three fits", "outliers", "long names", "tiny models", "minima at the edge"],
 )
 def test_no_word_covers_another_or_a_panel_or_is_cut_off(study):
     figures = MatplotlibReporter().figures(study)

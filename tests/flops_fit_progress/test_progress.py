@@ -68,6 +68,22 @@ def test_without_a_terminal_there_is_a_line_for_every_run(spoken, capfd):
     assert "\x1b" not in err
 
 
+def a_run_joins():
+    """A sweep of two runs to which the planner adds one."""
+    flops_fit_progress.flops_fit_sweep_start(Plan(runs=RUNS[:2]))
+    for run in RUNS[:3]:
+        flops_fit_progress.flops_fit_run_start(run)
+        flops_fit_progress.flops_fit_run_end(RunRecord(run=run, loss=2.0))
+    flops_fit_progress.flops_fit_sweep_end(None)
+
+
+def test_a_run_that_the_planner_adds_is_said(spoken, capfd):
+    a_run_joins()
+    err = capfd.readouterr().err
+    assert err.count("added by the planner") == 1
+    assert re.search(r"\[2/2\].*\nflops-fit: added by the planner: C=3e9 N=1,?000\nflops-fit: \[3/3\]", err)
+
+
 def test_a_long_run_is_heard_of_once_a_minute(spoken, capfd):
     from flops_fit_progress.lines import Lines
     from flops_fit_progress.tally import Tally
@@ -146,6 +162,12 @@ def test_on_a_terminal_there_are_bars_for_the_sweep_and_every_run_under_way():
     assert "C=1e9 N=1,000 diverged: the loss [step 7] was nan" in re.sub(r"\x1b\[[0-9;]*m", "", seen)
     assert "4/4 runs, 0:00:00 left" in seen
     assert "2 diverged, 2 done in 0:00:0" in frames[-1]
+
+
+def test_on_a_terminal_a_run_that_the_planner_adds_is_said():
+    _, seen, code = on_a_terminal(LOAD + "a_run_joins()")
+    assert code == 0
+    assert "added by the planner: C=3e9 N=1,000" in re.sub(r"\x1b\[[0-9;]*m", "", seen)
 
 
 def test_what_is_printed_meanwhile_stands_on_lines_of_its_own():
