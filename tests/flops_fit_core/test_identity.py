@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import flops_fit
-from flops_fit_core.identity import Identifier, fingerprint, identify_workload, settings_of
+from flops_fit_core.identity import Identifier, fingerprint, identify_workload
 
 SCALE = 2.0
 
