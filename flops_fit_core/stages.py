@@ -87,7 +87,8 @@ class Trainer(Protocol):
 class Fitter(Protocol):
     """Fits a scaling law.
 
-    A law in N and D also has ``loss(params, n, d)``, or ``loss(params, n, d, cost)`` where it needs C.
+    A law in N and D also has ``loss(params, n, d)``, or ``loss(params, n, d, cost)`` where it needs C. One that averages
+    others may have ``member_laws``, their fitters by name; without it they are found by their names.
     """
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:

@@ -190,15 +190,23 @@ class Fit:
     def members(self) -> dict[str, Fit]:
         """The fits that this one averages, by fitter; empty for most fits.
 
-        They count C as this fit does. Draws of this fit that bear the names of a member's parameters are that
-        member's own.
+        They count C as this fit does, and answer by what its law hands out as `member_laws`, else by their names. Draws
+        of this fit that bear the names of a member's parameters are that member's own.
         """
         members = {}
         for name, plain in self.details.get("members", {}).items():
             fit = Fit.from_dict(plain)
             draws = self.draws if set(self.draws) <= set(fit.params) else fit.draws
-            members[name] = attrs.evolve(fit, cost=self.cost, draws=draws)
+            members[name] = attrs.evolve(fit, cost=self.cost, draws=draws, law=self._law_of_member(name))
         return members
+
+    def _law_of_member(self, name: str) -> Fitter | None:
+        """As this fit's own law hands it out; ``None``: found by name, when it is asked."""
+        try:
+            laws: Mapping[str, Fitter] = getattr(self._law(), "member_laws", {})
+        except LookupError:  # not installed here: the member's own may be
+            return None
+        return laws.get(name)
 
     def _law(self) -> Fitter:
         if self.law is not None:

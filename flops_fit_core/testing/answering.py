@@ -84,14 +84,17 @@ class FitterContract(StageContract):
             assert np.allclose([part[i] for part in together], [float(part) for part in one], rtol=1e-6)
 
     def test_no_other_model_is_better(self) -> None:
-        """Where there is a law L(N, D), the optimum's loss is the law's, and half and twice its N are no better."""
+        """Where there is a law L(N, D), the optimum's loss is its own, and half and twice the N are no better.
+
+        The average of several laws' lowest losses is a little below their average at one N.
+        """
         fit = self.fitted()
         if not hasattr(self.made(), "loss"):
             import pytest
 
             pytest.skip("no law of N and D")
         at = fit.predict(BUDGETS[-1])
-        assert abs(at.loss.value / fit.loss(at.n_params.value, at.n_tokens.value) - 1) < 1e-6
+        assert -1e-6 < fit.loss(at.n_params.value, at.n_tokens.value) / at.loss.value - 1 < 0.01
         for factor in (0.5, 2.0):
             n = factor * at.n_params.value
             assert fit.loss(n, float(fit.cost.tokens(n, BUDGETS[-1]))) >= at.loss.value

@@ -186,11 +186,10 @@ def _reason(x: Floats, loss: Floats, coefficients: Floats, sizes: int) -> str:
     """Why a budget's minimum cannot be used; empty where it can."""
     if sizes < MIN_POINTS:
         return f"{sizes} different sizes where a minimum needs {MIN_POINTS}"
-    different, rows = np.unique(np.round(x, 9), return_inverse=True)
+    rows = np.unique(np.round(x, 9), return_inverse=True)[1]
     means = np.bincount(rows, loss) / np.bincount(rows)
-    best = int(np.argmin(means))
-    if best in (0, len(different) - 1):
-        end, other = ("smallest", "smaller") if best == 0 else ("largest", "larger")
+    if means[1:-1].min() > min(means[0], means[-1]):  # a tie within, of losses that were rounded, is a minimum seen
+        end, other = ("smallest", "smaller") if means[0] <= means[-1] else ("largest", "larger")
         return f"minimum at the edge: the lowest loss is at the {end} size; add {other} ones"
     vertex = float(PARABOLA.minimum(coefficients))
     if np.isnan(vertex):

@@ -17,6 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.serial import unplain
+from flops_fit_core.stages import Fitter
 from flops_fit_lmfit import additive, frontier_law, holdout, options
 from flops_fit_lmfit.estimates import estimates
 from flops_fit_lmfit.frontier import FrontierFitter, unseen_optimum
@@ -71,6 +72,11 @@ class EnsembleFitter(Selection):
     bootstrap: int = attrs.field(default=1000, validator=options.resamples)
     confidence: float = attrs.field(default=0.90, validator=options.share)
     seed: int = attrs.field(default=0, validator=options.count())
+
+    @property
+    def member_laws(self) -> dict[str, Fitter]:
+        """The fitters of the members, whatever other plugins offer by their names."""
+        return {"surface": SurfaceFitter(), "frontier": FrontierFitter()}
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
         """Fit both members and average them; the additive one alone where there are too few runs for both.
@@ -199,20 +205,19 @@ class EnsembleFitter(Selection):
         return np.asarray(np.exp(log_loss))
 
     def optimum(self, params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
-        """N by the average of ln N_opt, D = C / cost(N), and the average law's loss there.
+        """N and loss by the averages of the members' ln N_opt and ln L_opt, D = C / cost(N).
 
-        Where `params` also hold additive draws (E, A, B, alpha, beta), the answer moves, in logarithms, as the
+        The average law's loss at that N is a little higher, and absurd where the members' N lie orders of magnitude
+        apart. Where `params` also hold additive draws (E, A, B, alpha, beta), the answer moves, in logarithms, as the
         additive optimum moves from the member's point to each draw.
         """
         with np.errstate(all="ignore"):  # a law or a draw of it may have no optimum: infinite or not a number
             at = additive.optimum(_part(params, "surface_"), cost, budget)
-            log_n = np.log(at[0])
+            n, _, loss = at
             if "frontier_E" in params:
                 weight = params["weight"]
                 there = frontier_law.optimum(_part(params, "frontier_"), cost, budget)
-                log_n = (1.0 - weight) * log_n + weight * np.log(there[0])
-            n = np.exp(log_n)
-            loss = self.loss(params, n, cost.tokens(n, budget), cost)
+                n, loss = (at[i] ** (1.0 - weight) * there[i] ** weight for i in (0, 2))
             if "E" in params:
                 drawn = additive.optimum(params, cost, budget)
                 n, loss = n * (drawn[0] / at[0]), loss * (drawn[2] / at[2])

@@ -29,6 +29,7 @@ Floats = NDArray[np.float64]
 MIN_BUDGETS = 4
 MIN_RUNS = 20
 NEAR = 4.0
+LEAST_STEP = 1.5
 NORMAL_90 = 1.645
 SHIPPED = ModelError(
     loss=0.012,
@@ -102,12 +103,12 @@ def grouping(runs: Runs) -> tuple[str, ...]:
 
 
 def near_best(runs: Runs, budget: Floats, factor: float = NEAR) -> NDArray[np.bool_]:
-    """True for the runs within `factor` in N of their budget's best run, shape (k,)."""
+    """True for the runs within `factor` in N of their budget's best run, of a tie of its middle, shape (k,)."""
     near = np.zeros(len(runs), dtype=bool)
     for value in np.unique(budget):
         rows = np.flatnonzero(budget == value)
-        best = runs.n_params[rows[np.argmin(runs.loss[rows])]]
-        near[rows] = np.abs(np.log(runs.n_params[rows] / best)) <= math.log(factor) * (1 + 1e-9)
+        log_n, loss = np.log(runs.n_params[rows]), runs.loss[rows]
+        near[rows] = np.abs(log_n - log_n[loss == loss.min()].mean()) <= math.log(factor) * (1 + 1e-9)
     return near
 
 
@@ -226,8 +227,10 @@ def model_error(held: Sequence[Held], shipped: ModelError = SHIPPED) -> ModelErr
 
     The larger of 1.645 × the root mean square of this data set's own errors per unit of distance (a
     budget's mean error of ln L; its error of ln N_opt) and the shipped default: a few held-out budgets
-    may have been hit by luck.
+    may have been hit by luck. Budgets nearer than 1.5 times their origin count not: per unit of so little
+    distance, noise would look like an error of the law.
     """
+    held = [one for one in held if one.distance >= math.log(LEAST_STEP)]
     loss = _per_distance(held, lambda one: float(np.mean(one.errors)))
     log_n = _per_distance(held, lambda one: one.log_n_error)
     own = [

@@ -16,7 +16,7 @@ import numpy as np
 
 from flops_fit_core.errors import InputError, nearest
 
-FEWEST_RESAMPLES = 10
+FEWEST_RESAMPLES = 20
 Validator = Callable[[Any, "attrs.Attribute[Any]", Any], None]
 
 

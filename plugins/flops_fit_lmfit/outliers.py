@@ -11,7 +11,8 @@ first. Bad runs swell sigma, so it is taken again from the others until the mark
 budgets can bend even a robust law to themselves; sigma is then larger than the scatter of the budgets' own curves. Where
 it is, the law is also fitted without the smallest size of every budget, without the largest, and again to the runs that
 its marks leave; where that makes sigma much smaller, and what is newly marked would be bad by the old sigma too, those
-are the marks. With fewer than 35 runs sigma itself is poorly known, and the limit grows as Student's t does. Only high
+are the marks. With fewer than 35 runs sigma itself is poorly known: the limit grows as Student's t does, and sigma is at
+least half the scatter of the budgets' own curves, as seven parameters can follow so few runs too closely. Only high
 losses are marked: a run can fail to learn, none learns too well. A curve through one budget alone is bent by one wrong
 number all the same (a typo, a leaked validation set), so fitters ``isoflop`` and ``envelope`` have low losses marked too,
 by the same limit and within the same 30 %.
@@ -47,6 +48,8 @@ MOST = 0.3
 ENOUGH = 35
 """Runs from which on the threshold is what it says; with fewer it is as improbable by Student's t."""
 ROUNDS = 5
+SHARE = 0.5
+"""Of the scatter of the budgets' own curves: with few runs, the least that sigma can be."""
 BENT = 1.2
 """Times the scatter of the budgets' own curves beyond which sigma may be that of a law which bad runs have bent."""
 CLEARER = 0.7
@@ -123,19 +126,21 @@ def find_outliers(
         return Outliers.none(len(runs))
     n, d, loss = runs.n_params, runs.n_tokens, runs.loss
     start = fit_additive(n, d, loss, delta="adaptive").params if additive is None else additive
+    budget = budgets_of(runs)[0]
+    scatter_of_slices = slice_scatter(np.log(n), np.log(loss), budget)
     rule = _Rule(
         n=n,
         c=cost.flops(n, d),
         loss=loss,
-        budget=budgets_of(runs)[0],
+        budget=budget,
         start=start,
         limit=_limit(threshold, len(runs)),
+        least=0.0 if scatter_of_slices is None or len(runs) >= ENOUGH else SHARE * scatter_of_slices,
         most=most,
         low=low,
     )
     everyone = np.ones(len(runs), dtype=bool)
     found = rule.judge(everyone, ~everyone)
-    scatter_of_slices = slice_scatter(np.log(n), np.log(loss), rule.budget)
     if scatter_of_slices is None or found.sigma <= BENT * scatter_of_slices:
         return found
     others = [rule.settle(used) for used in rule.without_ends() if used.sum() >= FEWEST]
@@ -152,6 +157,7 @@ class _Rule:
     budget: Floats
     start: Mapping[str, float]
     limit: float
+    least: float
     most: float
     low: bool
 
@@ -162,7 +168,7 @@ class _Rule:
         excess = np.log(self.loss / frontier_law.loss(law.params, self.n, self.c))
         distance = np.abs(excess) if self.low else excess
         for _ in range(ROUNDS):
-            sigma = scatter(excess[~mask])
+            sigma = max(scatter(excess[~mask]), self.least)
             marked = mark(distance, sigma, self.budget, threshold=self.limit, most=self.most)
             if np.array_equal(marked, mask):
                 break

@@ -25,6 +25,8 @@ from flops_fit_lmfit.usable import Selection, require_additive, require_points
 
 Floats = NDArray[np.float64]
 
+MOST_SHORT = 0.05
+"""Of the refits, the share that may stop short before the spread of all of them is no interval."""
 NOT_TOLD = "no sampling interval: the runs do not tell every parameter, so that refits wander without end"
 
 
@@ -216,6 +218,8 @@ class SurfaceFitter(Selection):
         else:
             refits = bootstrap.refit(found.problem, found.theta, draws=self.bootstrap, seed=self.seed)
             theta, short = refits.theta, int((~refits.converged).sum())
+        if not found.converged or short > MOST_SHORT * self.bootstrap:
+            return {}, (f"{NOT_TOLD}: {short} of {self.bootstrap} did not converge",)
         notes = (f"{short} of {self.bootstrap} bootstrap refits did not converge fully",) if short else ()
         return found.problem.params(theta), notes
 

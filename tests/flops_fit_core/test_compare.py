@@ -4,7 +4,7 @@ import attrs
 import numpy as np
 import pytest
 
-from flops_fit_core.compare import compare, disagreements
+from flops_fit_core.compare import compare, disagreements, names_of
 from flops_fit_core.data import Estimate, Fit, Runs
 from flops_fit_core.diagnostics import diagnose
 from flops_fit_core.errors import InputError
@@ -63,7 +63,7 @@ def test_what_is_compared_by_hand_says_its_disagreements_too():
 
 
 def test_runs_without_budgets_are_judged_at_the_largest_that_was_fitted():
-    runs = Runs(n_params=[1e6], n_tokens=[1e8], loss=[3.0])
+    runs = Runs(n_params=[1e9], n_tokens=[1e8], loss=[3.0])
     said = diagnose([], runs, [fit(spread=0.05), fit("two", k=0.2, spread=0.05)], "standard")
     assert [d.kind for d in said] == ["disagreement"]
     assert "at 1e20 FLOPs" in said[0].message
@@ -86,6 +86,10 @@ def test_a_law_without_an_optimum_is_shown_and_not_judged():
     assert compare([fit(), broken], [1e20]).rows[0][3] == "no optimum"
     assert disagreements([fit(spread=0.05), broken], 1e20) == []
     assert disagreements([broken, fit(spread=0.05)], 1e20) == []
+
+
+def test_fits_of_one_name_are_numbered():
+    assert names_of([fit(), fit("two"), fit()]) == ["one (1)", "two", "one (2)"]
 
 
 def test_bad_input():

@@ -100,6 +100,22 @@ def test_runs_beside_the_budgets_are_not_judged():
     assert notes(attrs.evolve(runs, n_params=[*two.n_params, 1e8], loss=[*two.loss, 2.5])) == ()
 
 
+def test_a_budget_column_without_a_number_is_none():
+    empty = np.full(35, np.nan)
+    for runs in (sweep(), sweep(above=BUDGETS[:1])):
+        assert notes(attrs.evolve(runs, budget=empty)) == notes(attrs.evolve(runs, budget=None))
+    scattered = attrs.evolve(sweep(), flops=np.geomspace(1e15, 1e17, 35))
+    assert notes(attrs.evolve(scattered, budget=empty)) == notes(attrs.evolve(scattered, budget=None)) == ()
+
+
+def test_dense_scattered_runs_are_no_budgets():
+    rng = np.random.default_rng(0)
+    c, ratio = 10 ** rng.uniform(18, 21, 1000), 20 * np.exp(rng.normal(size=1000))
+    n = np.sqrt(c / 6 / ratio)
+    d = c / 6 / n
+    assert notes(Runs(n_params=n, n_tokens=d, loss=1.7 + 400 / n**0.34 + 410 / d**0.28)) == ()
+
+
 def test_two_sizes_have_no_inside():
     assert "no budget was trained at 3 sizes or more" in notes(sweep(sizes=2))[0]
 
@@ -134,8 +150,25 @@ def test_a_law_without_an_optimum_is_said_of_scattered_runs_too():
 
     scattered = attrs.evolve(sweep(), budget=None, flops=np.geomspace(1e15, 1e17, 35))
     assert notes(scattered, Knows()) == ()
+    (note,) = notes(scattered, Knows(times=100.0))
+    assert note.startswith("law puts the optimum outside the sizes that were trained at the largest C: 1e17 (N = ")
     (note,) = [note for note in notes(scattered, Knows(times=np.nan)) if "optimum" in note]
     assert note.startswith("law gives no answer: the law of fitter 'law' has no optimum at 1e+17 FLOPs")
+
+
+@pytest.mark.parametrize("stated", [True, False])
+@pytest.mark.parametrize("name", ["frontier", "surface"])
+def test_an_optimum_that_was_not_seen_is_said_once(name, stated):
+    runs = sweep(around=(1 / 6, 1 / 1.5)) if stated else attrs.evolve(sweep(around=(1 / 6, 1 / 1.5)), budget=None)
+    said = notes(runs, flops_fit.fitter(name, hold_out=False))
+    assert sum("outside the sizes that were trained" in note for note in said) == 1
+
+
+def test_a_law_without_an_optimum_says_no_nan():
+    runs = sweep()
+    rising = attrs.evolve(runs, loss=1.7 + runs.n_params**0.1 / 10)
+    said = notes(rising, flops_fit.fitter("frontier", priors=None, hold_out=False))
+    assert not any("nan" in note for note in said)
 
 
 def test_runs_that_the_fit_left_out_are_not_judged():

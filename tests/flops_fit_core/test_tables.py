@@ -315,6 +315,24 @@ def test_cluster_budgets_at_its_edges():
     assert cluster_budgets(planned[order]).budget == pytest.approx(clusters.budget[order])
 
 
+@pytest.mark.parametrize(
+    ("count", "decades"), [(50, 0.5), (100, 1), (200, 2), (500, 4), (1000, 1), (1000, 3), (1000, 6)]
+)
+def test_scattered_runs_do_not_group(count, decades):
+    for seed in range(20):
+        c = 10 ** np.random.default_rng(seed).uniform(18, 18 + decades, count)
+        assert not cluster_budgets(c).grouped(), seed
+
+
+@pytest.mark.parametrize("factor", [1.5, 2.0, 10.0])
+@pytest.mark.parametrize("budgets", [1, 2, 5])
+def test_budgets_that_runs_miss_by_a_few_percent_group(factor, budgets):
+    planned = np.repeat(1e18 * factor ** np.arange(budgets), 7)
+    for seed in range(20):
+        spent = planned * np.exp(np.random.default_rng(seed).uniform(-0.03, 0.03, len(planned)))
+        assert cluster_budgets(spent).grouped(), seed
+
+
 def test_a_data_frame_is_taken_and_may_be_read_only(table):
     pandas = pytest.importorskip("pandas")
     frame = pandas.DataFrame({"N": [1e6, 2e6], "D": [1e8, 2e8], "loss": [3.0, 2.9], "note": ["a", None]})

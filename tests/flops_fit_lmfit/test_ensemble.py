@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from flops_fit_core import registry
 from flops_fit_core.data import CostModel, Fit, Runs
-from flops_fit_core.errors import FitError
+from flops_fit_core.errors import FitError, UnknownNameError
 from flops_fit_lmfit import additive, holdout
 from flops_fit_lmfit.ensemble import EnsembleFitter, frontier_weight
 from flops_fit_lmfit.surface import SurfaceFitter
@@ -33,7 +34,9 @@ def test_averages_logarithms(wide):
     answer = wide.predict(1e22)
     optima = [math.log(fit.predict(1e22).n_params.value) for fit in (frontier, surface)]
     assert math.log(answer.n_params.value) == pytest.approx(weight * optima[0] + (1 - weight) * optima[1], rel=1e-12)
-    assert wide.loss(answer.n_params.value, answer.n_tokens.value) == pytest.approx(answer.loss.value, rel=1e-12)
+    lowest = [math.log(fit.predict(1e22).loss.value) for fit in (frontier, surface)]
+    assert math.log(answer.loss.value) == pytest.approx(weight * lowest[0] + (1 - weight) * lowest[1], rel=1e-12)
+    assert wide.loss(answer.n_params.value, answer.n_tokens.value) == pytest.approx(answer.loss.value, rel=1e-3)
     assert 6 * answer.n_params.value * answer.n_tokens.value == pytest.approx(1e22, rel=1e-12)
 
 
@@ -60,6 +63,37 @@ def test_prediction_interval_holds_what_each_member_says(wide):
             there = member.predict(budget)
             assert answer.n_params.low <= there.n_params.value <= answer.n_params.high
             assert answer.loss.low <= there.loss.value <= answer.loss.high
+
+
+def test_answer_lies_between_the_members_where_data_hardly_tell_on_the_loss():
+    # B is all but 0: the members' N_opt lie orders of magnitude apart, and each law at the other's N is absurd.
+    runs, _ = additive_sweep({**LAW, "B": 5.0}, noise=0.003, seed=0)
+    fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
+    members = [member.predict(1e21) for member in fit.members.values()]
+    answer = fit.predict(1e21)
+    assert min(m.loss.value for m in members) <= answer.loss.value <= max(m.loss.value for m in members)
+    assert min(m.n_params.value for m in members) <= answer.n_params.value <= max(m.n_params.value for m in members)
+
+
+def test_rows_in_any_order_give_the_same_where_losses_tie():
+    runs, _ = additive_sweep(LAW, noise=0.005, budgets=6)
+    runs = Runs(**{**runs.columns(), "loss": np.round(runs.loss, 2)})
+    fits = [QUICK.fit(runs.where(np.random.default_rng(seed).permutation(len(runs))), SIX_ND) for seed in range(4)]
+    errors = [fit.hold_out["loss_error"] for fit in fits]
+    assert errors == pytest.approx([errors[0]] * 4, rel=1e-6)
+    assert [fit.predict(1e22).loss.value for fit in fits] == pytest.approx(
+        [fits[0].predict(1e22).loss.value] * 4, rel=1e-9
+    )
+
+
+def test_members_answer_whatever_other_plugins_offer_by_their_names(wide, monkeypatch):
+    before = wide.predict(1e22), wide.summary()
+
+    def ambiguous():
+        raise UnknownNameError("fitter 'surface' is offered by 2 plugins")
+
+    monkeypatch.setattr(registry, "default_registry", ambiguous)
+    assert (wide.predict(1e22), wide.summary()) == before
 
 
 def test_odds_follow_the_members_own_errors():

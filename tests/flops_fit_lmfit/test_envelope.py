@@ -2,6 +2,7 @@
 
 import json
 
+import attrs
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ from flops_fit_core.data import CostModel, CurvePoint, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_lmfit.envelope import EnvelopeFitter
 from known_laws import ADDITIVE, additive_sweep
+from published import chinchilla_isoflops
 
 ALPHA = BETA = 0.3
 E, A, B = 1.7, 400.0, 400.0
@@ -178,6 +180,79 @@ def test_a_standard_deviation_describes_the_draws_or_is_not_given(noise):
     params = EnvelopeFitter().fit(runs, CostModel.six_nd()).params
     assert all(p.stderr is None or p.stderr < p.high - p.low for p in params.values())
     assert params["a"].stderr is not None
+
+
+def test_runs_that_tie_for_the_lowest_loss_give_their_middle():
+    n = np.array([1.0, 2.0, 4.0])
+    c = np.array([1e18, 1e19, 1e20])
+    n, budget = (best_n(c)[:, None] * n).ravel(), np.repeat(c, 3)
+    tied = Runs(n_params=n, n_tokens=budget / 6 / n, loss=[2.0, 2.0, 2.1, 1.9, 1.8, 1.8, 1.7, 1.6, 1.7], budget=budget)
+    found = EnvelopeFitter(bootstrap=0).fit(tied, CostModel.six_nd()).details["envelope"]
+    assert found["n"] == pytest.approx(best_n(c) * [2**0.5, 8**0.5, 2.0])  # a tie at the edge is a minimum seen
+    assert found["loss"] == [2.0, 1.8, 1.6]
+
+
+def rounded():
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], sizes=15)
+    return attrs.evolve(runs, loss=np.round(runs.loss, 2))
+
+
+@pytest.mark.parametrize("table", [rounded, chinchilla_isoflops])
+def test_the_order_of_the_rows_changes_nothing(table):
+    runs = table()
+    expected = EnvelopeFitter(bootstrap=0).fit(runs, CostModel.six_nd())
+    for order in (np.arange(len(runs))[::-1], np.random.default_rng(0).permutation(len(runs))):
+        found = EnvelopeFitter(bootstrap=0).fit(runs.where(order), CostModel.six_nd())
+        assert found.details["envelope"]["n"] == pytest.approx(expected.details["envelope"]["n"], rel=1e-9)
+        assert found.values == pytest.approx(expected.values, rel=1e-6)
+
+
+def some(runs, kept, kind="eval_loss"):
+    """The same runs; only the `kept` ones have held-out losses along their curves, the others none or training losses."""
+    curves = [
+        curve if keep else tuple(CurvePoint(n_tokens=p.n_tokens, loss=p.eval_loss) for p in curve if kind == "loss")
+        for curve, keep in zip(runs.curves, kept, strict=True)
+    ]
+    return attrs.evolve(runs, curves=curves)
+
+
+@pytest.mark.parametrize("kind", ["none", "loss"])
+def test_runs_without_a_curve_among_curves_are_named(kind):
+    runs = curves(sizes=20)
+    bare = np.arange(20) % 5 == 2
+    found = EnvelopeFitter(bootstrap=0).fit(some(runs, ~bare, kind), CostModel.six_nd())
+    assert found.details["envelope"]["source"] == "curves"
+    assert found.n_used == 16
+    named = [item for item in found.excluded if "held-out" in item.reason]
+    assert [item.run for item in named] == [runs.name(row) for row in np.flatnonzero(bare)]
+    assert not any(item.used for item in named)
+    assert found.values == EnvelopeFitter(bootstrap=0).fit(runs.where(~bare), CostModel.six_nd()).values
+
+
+def test_few_curves_among_runs_are_not_the_envelope():
+    runs = grid()
+    few = [
+        tuple(CurvePoint(n_tokens=int(share * d), eval_loss=9.0) for share in (0.5, 1.0)) if row < 3 else ()
+        for row, d in enumerate(runs.n_tokens)
+    ]
+    found = EnvelopeFitter(bootstrap=0).fit(attrs.evolve(runs, curves=few), CostModel.six_nd())
+    assert found.details["envelope"]["source"] == "final points"
+    assert found.values == EnvelopeFitter(bootstrap=0).fit(runs, CostModel.six_nd()).values
+    assert any("3 of 36 runs have a curve" in note for note in found.notes)
+
+
+def test_training_losses_that_most_runs_have_are_taken_where_few_have_held_out_ones():
+    runs = curves(sizes=20)
+    found = EnvelopeFitter(bootstrap=0).fit(some(runs, np.arange(20) < 5, "loss"), CostModel.six_nd())
+    assert found.details["envelope"]["source"] == "curves"
+    assert found.n_used == 15
+
+
+def test_a_run_left_out_keeps_its_name_though_others_were_left_out_before():
+    runs = curves(sizes=20)
+    loss = np.where(np.arange(20) == 3, np.nan, runs.loss)
+    found = EnvelopeFitter(bootstrap=0).fit(some(attrs.evolve(runs, loss=loss), np.arange(20) != 10), CostModel.six_nd())
+    assert [item.run for item in found.excluded if "held-out" in item.reason] == ["row 11"]
 
 
 def test_it_survives_json():

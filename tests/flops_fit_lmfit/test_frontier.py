@@ -11,6 +11,7 @@ from flops_fit_core.data import CostModel, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.identity import Identifier, settings_of
 from flops_fit_lmfit import additive, frontier_law, holdout
+from flops_fit_lmfit.ensemble import EnsembleFitter
 from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.frontier_law import FrontierObjective
 from flops_fit_lmfit.frontier_solve import COORDINATES
@@ -290,8 +291,8 @@ def test_budgets_need_not_be_stated():
 
 def test_without_priors_no_note_speaks_of_them():
     runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.005)
-    for priors in (None, NO_PRIOR):
-        notes = FrontierFitter(priors=priors, hold_out=False).fit(runs, SIX_ND).notes
+    for options in ({"priors": None}, {"priors": NO_PRIOR}, {"prior_strength": 0}):
+        notes = FrontierFitter(**options, hold_out=False).fit(runs, SIX_ND).notes
         assert any("no sampling interval" in note for note in notes)
         assert not any("prior" in note for note in notes)
 
@@ -302,3 +303,19 @@ def test_what_priors_answered_is_said():
     tied = Runs(n_params=tied.n_params, n_tokens=20 * tied.n_params, loss=tied.loss)
     notes = FrontierFitter(hold_out=False).fit(tied, SIX_ND).notes
     assert any("do not trust its optimum" in note for note in notes)
+
+
+@pytest.mark.parametrize("outliers", ["exclude", "flag"])
+def test_is_the_ensembles_member(outliers):
+    """From the same start, of known standard errors too: to the last bit, hold-out included."""
+    runs, _ = frontier_sweep(noise=0.003, budgets=6, seed=5)
+    rng = np.random.default_rng(2)
+    stderr = np.where(rng.uniform(size=len(runs)) < 0.4, 0.03, 0.003) * runs.loss
+    loss = runs.loss + stderr * rng.standard_normal(len(runs))
+    loss[17] *= 1.4
+    runs = attrs.evolve(runs, loss=loss, loss_stderr=stderr)
+    member = EnsembleFitter(outliers=outliers, bootstrap=0).fit(runs, SIX_ND).members["frontier"]
+    alone = FrontierFitter(outliers=outliers).fit(runs, SIX_ND)
+    assert alone.values == member.values
+    assert alone.hold_out == member.hold_out
+    assert alone.model_error == member.model_error

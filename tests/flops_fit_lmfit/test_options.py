@@ -20,7 +20,7 @@ from known_laws import ADDITIVE, SIX_ND, additive_sweep
 SURFACE, ALL = [SurfaceFitter], [SurfaceFitter, FrontierFitter, EnsembleFitter, IsoFlopFitter, EnvelopeFitter]
 SAMPLED = [SurfaceFitter, EnsembleFitter, IsoFlopFitter, EnvelopeFitter]
 WHOLE, FINITE = "give a whole number of at least", "give a finite number"
-RESAMPLES = f"{WHOLE} 10, such as 1000, or 0 for no intervals"
+RESAMPLES = f"{WHOLE} 20, such as 1000, or 0 for no intervals"
 WRONG = [
     (
         SURFACE,

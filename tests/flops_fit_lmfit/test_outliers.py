@@ -81,6 +81,15 @@ def test_few_runs_are_judged_by_a_wider_limit():
     assert np.flatnonzero(find_outliers(spoilt, SIX_ND).mask).tolist() == [7]
 
 
+@pytest.mark.parametrize(("budgets", "sizes"), [(3, 5), (2, 7), (3, 4)])
+def test_small_clean_sweeps_lose_nothing(budgets, sizes):
+    for noise in (0.001, 0.003, 0.01):
+        for seed in range(25):
+            runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=noise, budgets=budgets, sizes=sizes, seed=seed)
+            found = find_outliers(runs, SIX_ND)
+            assert not (found.mask | found.low).any()
+
+
 def test_only_high_losses_and_at_most_three_in_ten_of_a_budget():
     budget = np.repeat([1.0, 2.0], 10)
     excess = np.zeros(20)

@@ -310,8 +310,8 @@ def test_draws_obey_the_users_parameters() -> None:
     params.add("E", value=1.69, vary=False)
     params.add("alpha", value=0.3)
     params.add("beta", expr="alpha")
-    found = fit(sweep(), params=params, bootstrap=12)
-    assert found.draws["E"] == pytest.approx(np.full(12, 1.69))
+    found = fit(sweep(), params=params, bootstrap=24)
+    assert found.draws["E"] == pytest.approx(np.full(24, 1.69))
     assert found.draws["alpha"] == pytest.approx(found.draws["beta"])
     assert np.ptp(found.draws["alpha"]) > 1e-3
 
@@ -321,6 +321,25 @@ def test_a_misspelt_parameter_is_refused() -> None:
     params.add("aplha", value=0.3)
     with pytest.raises(InputError, match="Did you mean 'alpha'"):
         SurfaceFitter(params=params)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_parameter_without_a_number_is_refused_by_name(value: float) -> None:
+    for name, options in (("alpha", {"vary": False}), ("E", {"vary": False}), ("k", {})):
+        params = lmfit.Parameters()
+        params.add(name, value=value, **options)
+        if name == "k":
+            params.add("beta", expr="0.3 * k")
+        with pytest.raises(InputError, match=f"params has {name} = {value}: .* such as params\\['{name}'\\].value = 0.3"):
+            SurfaceFitter(params=params)
+
+
+def test_a_free_parameter_needs_no_value(epoch_240: Runs) -> None:
+    params = lmfit.Parameters()
+    params.add("alpha")
+    params.add("E", min=0)
+    params.add("beta", expr="alpha")
+    assert fit(epoch_240, params=params).values["beta"] == fit(epoch_240, params=params).values["alpha"]
 
 
 def test_settings_are_plain() -> None:

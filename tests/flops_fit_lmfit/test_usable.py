@@ -105,3 +105,21 @@ def test_runs_that_do_not_group_are_held_out_by_bands():
     assert np.all(np.diff(bands) >= 0)
     assert "does not group" in notes[0]
     assert len(set(budgets_of(table, bands=False)[0])) == 60
+
+
+@pytest.mark.parametrize(("count", "decades"), [(1000, 3), (1000, 6), (200, 2), (60, 3)])
+def test_scattered_runs_have_no_budgets(count, decades):
+    c = 1e15 * 10 ** np.random.default_rng(0).uniform(0, decades, count)
+    table = runs(loss=[3.0] * count, flops=c)
+    alone, notes = budgets_of(table, bands=False)
+    assert alone == pytest.approx(c, rel=1e-5)
+    assert len(set(alone)) > 0.99 * count
+    assert "does not group" in notes[0]
+    bands, notes = budgets_of(table)
+    assert len(set(bands)) < 25
+    assert "bands of C" in notes[0]
+
+
+def test_rows_keep_their_names_when_others_are_left_out():
+    table = runs(loss=[3.0, np.nan, 2.8])
+    assert Selection().usable(table).runs.label == ("row 1", "row 3")
