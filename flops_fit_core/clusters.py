@@ -21,6 +21,12 @@ TOLERANCE = 0.03
 _DOUBT = 3.0
 """Gaps up to this many tolerances between clusters, and clusters this wide, are pointed out."""
 
+_WIDEST = 1.2
+"""Largest over smallest C of runs that can still be of one budget."""
+
+_FULLEST = 0.25
+"""Share of the range of ln C that clusters may cover; where runs scatter it is more, and budgets leave it empty."""
+
 _SHOWN = 12
 
 
@@ -41,8 +47,17 @@ class BudgetClusters:
     doubts: tuple[str, ...] = ()
 
     def grouped(self) -> bool:
-        """Whether these look like IsoFLOP budgets: half of the clusters or more hold three runs or more."""
-        return 2 * sum(count >= 3 for *_, count in self.clusters) >= len(self.clusters)
+        """Whether these look like IsoFLOP budgets: half of the clusters or more hold three runs or more, and all are narrow.
+
+        Where many runs scatter in C, each has a neighbour within the tolerance: they chain into clusters that are wide,
+        or that leave little of the range between them empty.
+        """
+        if not self.clusters:
+            return True
+        _, low, high, runs = np.array(self.clusters).T
+        widths = np.log(high / low)
+        apart = len(widths) == 1 or widths.sum() <= _FULLEST * np.log(high[-1] / low[0])
+        return bool(2 * (runs >= 3).sum() >= len(runs) and widths.max() <= np.log(_WIDEST) and apart)
 
     def __str__(self) -> str:
         shown = [f"{si(c, 6)} ({count} run{'s' * (count > 1)})" for c, _, _, count in self.clusters[:_SHOWN]]

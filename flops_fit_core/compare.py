@@ -37,7 +37,7 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
         if largest is None:
             raise InputError("these fits do not know their largest budget: give budgets=[...]")
         budgets = [largest, 10 * largest, 100 * largest]
-    names = _names(fits)
+    names = names_of(fits)
     rows, data = [], []
     for budget in budgets:
         answers = [_predict(fit, budget) for fit in fits]
@@ -68,7 +68,7 @@ def disagreements(fits: Sequence[Fit], budget: float) -> list[str]:
     """
     if len(fits) < 2:
         return []
-    names = _names(fits)
+    names = names_of(fits)
     first = _predict(fits[0], budget)
     if first is None:
         return []
@@ -79,6 +79,14 @@ def disagreements(fits: Sequence[Fit], budget: float) -> list[str]:
         for name, fit in zip(names[1:], fits[1:], strict=True)
         for quantity, one, two in _pairs(first, _predict(fit, budget))
         if _apart(one, two)
+    ]
+
+
+def names_of(fits: Sequence[Fit]) -> list[str]:
+    """Fitters' names; numbered where one name comes twice."""
+    names = [fit.fitter for fit in fits]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
     ]
 
 
@@ -111,11 +119,3 @@ def _cell(estimate: Estimate | None) -> str:
         return "no optimum"
     interval = "" if estimate.low is None else f" [{digits(estimate.low)}, {digits(estimate.high)}]"
     return digits(estimate.value) + interval
-
-
-def _names(fits: Sequence[Fit]) -> list[str]:
-    """Fitters' names; numbered where one name comes twice."""
-    names = [fit.fitter for fit in fits]
-    return [
-        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
-    ]

@@ -89,7 +89,7 @@ def _disagreements(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
 def _judged(runs: Runs) -> Runs:
     """The runs that can be fitted, the best recipe of each cell, at their budgets: as the table states them, or as C groups."""
     runs = runs.where(runs.usable())
-    if runs.budget is None and len(runs):
+    if len(runs) and (runs.budget is None or np.isnan(runs.budget).all()):
         six_nd = 6 * runs.n_params * runs.n_tokens
         clusters = cluster_budgets(six_nd if runs.flops is None else np.where(runs.flops > 0, runs.flops, six_nd))
         runs = attrs.evolve(runs, budget=clusters.budget if clusters.grouped() else None)
@@ -117,27 +117,35 @@ def _listed(items: Sequence[str]) -> str:
 
 
 def _no_optimum(fit: Fit, runs: Runs) -> list[Diagnostic]:
-    """Budgets at which the fit gives no optimum, or one outside the sizes that were trained there."""
+    """Budgets at which the fit gives no optimum, or one outside the sizes that were trained there.
+
+    Without budgets the optimum of the largest C is held against all sizes.
+    """
     slices = _slices(runs)
-    budgets = [budget for budget, _ in slices] or ([fit.largest_budget] if fit.largest_budget else [])
+    judged = slices or ([(fit.largest_budget, runs)] if fit.largest_budget else [])
     try:
-        optima = [fit.predict(budget).n_params.value for budget in budgets]
+        optima = [fit.predict(budget).n_params.value for budget, _ in judged]
     except FlopsFitError as error:
         return [Diagnostic(kind="optimum", message=f"{fit.fitter} gives no answer: {error}")]
-    outside = []
-    for (budget, here), n in zip(slices, optima, strict=False):  # without slices there is nothing to be outside of
-        low, high = float(here.n_params.min()), float(here.n_params.max())
-        if not low <= n <= high:
-            outside.append(f"{si(budget)} (N = {si(n)}; trained {si(low)} to {si(high)})")
+    outside = [text for (budget, here), n in zip(judged, optima, strict=True) if (text := _beyond(budget, here, n))]
     if not outside:
         return []
+    where = f"{len(outside)} of {len(slices)} budgets" if slices else "the largest C"
     return [
         Diagnostic(
             kind="optimum",
-            message=f"{fit.fitter} puts the optimum outside the sizes that were trained at {len(outside)} of {len(slices)} "
-            f"budgets: {_listed(outside)}. Nothing was measured there: add sizes on that side, or doubt the law",
+            message=f"{fit.fitter} puts the optimum outside the sizes that were trained at {where}: {_listed(outside)}. "
+            "Nothing was measured there: add sizes on that side, or doubt the law",
         )
     ]
+
+
+def _beyond(budget: float, runs: Runs, n: float) -> str:
+    """A budget's optimum against the sizes of its runs; empty where it lies among them, or where there are no runs."""
+    if not len(runs):
+        return ""
+    low, high = float(runs.n_params.min()), float(runs.n_params.max())
+    return "" if low <= n <= high else f"{si(budget)} (N = {si(n)}; trained {si(low)} to {si(high)})"
 
 
 def _misfit(fit: Fit, runs: Runs) -> list[Diagnostic]:

@@ -20,10 +20,10 @@ from flops_fit_core.serial import unplain
 from flops_fit_core.stages import Fitter
 from flops_fit_lmfit import additive, frontier_law, holdout, options
 from flops_fit_lmfit.estimates import estimates
-from flops_fit_lmfit.frontier import FrontierFitter, unseen_optimum
+from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.holdout import Held
 from flops_fit_lmfit.outliers import find_outliers
-from flops_fit_lmfit.solve import fit_additive, noise_scale
+from flops_fit_lmfit.solve import additive_start
 from flops_fit_lmfit.surface import SurfaceFitter
 from flops_fit_lmfit.usable import Selection, require_additive, require_points
 
@@ -92,15 +92,9 @@ class EnsembleFitter(Selection):
         held = self._held(runs, cost, ~outliers.mask)
         members, notes = self._members(kept, cost, held, outliers.sigma)
         blended = rolling_blend(*held)
-        params = {"weight": Estimate(value=frontier_weight(*held) if "frontier" in members else 0.0)}
-        for name, law in LAWS.items():
-            if name in members:
-                keys = (*law.NAMES, *(key for key in ("lnA", "lnB") if key in members[name].params))
-                params |= {f"{name}_{key}": members[name].params[key] for key in keys}
+        params = _params(members, frontier_weight(*held) if "frontier" in members else 0.0)
         draws = members["surface"].draws
         top = float(np.max(cost.flops(kept.n_params, kept.n_tokens)))
-        values = {name: estimate.value for name, estimate in params.items()}
-        average = holdout.Law(loss=None, optimum=lambda budget: self.optimum(values, cost, budget))
         return Fit(
             fitter="ensemble",
             params=self._exponents(params, draws, cost, top) | params,
@@ -120,7 +114,6 @@ class EnsembleFitter(Selection):
                 *usable.notes,
                 *(holdout.grouping(runs) if held[0] else ()),
                 *notes,
-                *unseen_optimum(average, kept, cost),
                 *outliers.notes(runs),
             ),
             details={
@@ -166,11 +159,11 @@ class EnsembleFitter(Selection):
 
         def below(runs: Runs) -> tuple[holdout.Law, holdout.Law]:
             require_points(runs, len(frontier_law.NAMES), "the frontier law")
-            start = _additive(runs)
+            start = additive_start(runs).params
             outliers = find_outliers(runs, cost, additive=start)
             kept = frontier.keep(runs, outliers)
             if len(kept) < len(runs):
-                start = _additive(kept)
+                start = additive_start(kept).params
             surface = holdout.Law(
                 loss=lambda n, d: additive.loss(start, n, d), optimum=lambda c: additive.optimum(start, cost, c)
             )
@@ -227,13 +220,13 @@ class EnsembleFitter(Selection):
 _Both = tuple[tuple[Held, ...], tuple[Held, ...]]
 
 
-def _additive(runs: Runs) -> dict[str, float]:
-    """The additive member's parameters, as `SurfaceFitter` finds them."""
-    columns = (runs.n_params, runs.n_tokens, runs.loss)
-    found = fit_additive(*columns, delta="adaptive")
-    if runs.loss_stderr is not None:
-        found = fit_additive(*columns, delta="adaptive", scale=noise_scale(found, runs.loss_stderr))
-    return found.params
+def _params(members: Mapping[str, Fit], weight: float) -> dict[str, Estimate]:
+    """The weight, and every member's parameters with its name before theirs."""
+    params = {"weight": Estimate(value=weight)}
+    for name, member in members.items():
+        keys = (*LAWS[name].NAMES, *(key for key in ("lnA", "lnB") if key in member.params))
+        params |= {f"{name}_{key}": member.params[key] for key in keys}
+    return params
 
 
 def _part(params: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -34,6 +34,10 @@ _WINDOW = 10
 _DENSE = 10 * _WINDOW
 """Points of a curve below which a window would cover so much of it as to lift it."""
 _CHUNK = 100
+_KINDS = {"eval_loss": "held-out losses", "loss": "training losses"}
+"""What a curve may hold, the better first."""
+_ENOUGH = 0.5
+"""Share of the runs that must have a curve of one kind for curves to be followed."""
 
 
 @attrs.frozen(kw_only=True, field_transformer=options.own_first)
@@ -42,15 +46,17 @@ class EnvelopeFitter(Selection):
 
     At each of `points` log-spaced values of C the run with the lowest loss among those whose curve passes
     there gives N_opt; where it is the smallest or the largest model of them the optimum may lie beyond, and
-    the point is left out. A curve is its held-out losses where every run has them at two or more points,
-    else its training losses, smoothed over ten of them where there are a hundred or more.
+    the point is left out. Runs that tie for the lowest loss give the geometric mean of their N. Curves are the held-out
+    losses where half of the runs or more have them at two or more points, else the training losses where half have
+    those, smoothed over ten of them where there are a hundred or more; runs without are left out, and named.
 
     Three warnings. A curve with a decaying learning rate lies above the loss of a shorter run that was
     planned to end there, so the envelope of such curves favours runs near their end. N_opt can only be a
-    size that was trained: use many sizes. And a resample lacks some of the runs, so that its lowest losses are no
-    lower than those of all runs: at trained budgets the loss's sampling interval lies above its value.
+    size that was trained, or the middle of some that tie: use many sizes. And a resample lacks some of the runs, so
+    that its lowest losses are no lower than those of all runs: at trained budgets the loss's sampling interval lies
+    above its value.
 
-    Without curves the lowest final loss of each compute budget is the envelope. It is made of the lowest losses
+    Without enough curves the lowest final loss of each compute budget is the envelope. It is made of the lowest losses
     alone, so one that is too low to be true (a typo, a leaked validation set) would be the answer.
 
     Attributes:
@@ -119,12 +125,16 @@ class EnvelopeFitter(Selection):
 
     def _table(self, runs: Runs, cost: CostModel) -> tuple[_Table, CostModel, tuple[str, ...]]:
         """Losses of the runs at values of C, the cost model of these, and how the budgets are known."""
-        curves = _curves(runs, cost) if self.use_curves else []
-        if len(curves) >= 2:
-            return _along_curves(runs, curves, self.points), cost, ()
+        most = 0
+        for kind, losses in _KINDS.items() if self.use_curves else ():
+            curves = _curves(runs, cost, kind)
+            if len(curves) >= max(2, _ENOUGH * len(runs)):
+                return _along_curves(runs, curves, self.points, losses), cost, ()
+            most = max(most, len(curves))
+        few = (f"{most} of {len(runs)} runs have a curve: too few, so the envelope is of final points",) if most else ()
         budget, notes = budgets_of(runs, bands=False)
         cost, more = cost_of_budgets(runs, budget, cost)
-        return _final_points(runs, budget), cost, (*notes, *more)
+        return _final_points(runs, budget), cost, (*few, *notes, *more)
 
     def _kept(self, runs: Runs, outliers: Outliers) -> Runs:
         """The runs to fit."""
@@ -173,20 +183,26 @@ class _Table:
         c: C, FLOPs, shape (m,).
         loss: shape (r, m).
         source: ``"curves"`` or ``"final points"``.
+        without: runs that have no curve, where curves are the source.
     """
 
     n: Floats
     c: Floats
     loss: Floats
     source: str
+    without: tuple[Excluded, ...] = ()
 
     def best(self, drawn: NDArray[np.bool_]) -> tuple[Floats, Floats]:
-        """N and loss of the envelope for subsets of the runs (b, r): shapes (b, m), NaN where nothing is drawn."""
+        """N and loss of the envelope for subsets of the runs (b, r): shapes (b, m), NaN where nothing is drawn.
+
+        Losses are often rounded, so that several runs have the lowest: N is then the geometric mean of theirs.
+        """
         losses = np.where(drawn[:, :, None], self.loss, np.inf)
-        rows = losses.argmin(axis=1)
-        lowest = np.take_along_axis(losses, rows[:, None, :], axis=1)[:, 0]
+        lowest = losses.min(axis=1)
+        tied = losses == lowest[:, None]
+        log_n = np.einsum("brm,r->bm", tied, np.log(self.n)) / tied.sum(axis=1)
         found = np.isfinite(lowest)
-        return np.where(found, self.n[rows], np.nan), np.where(found, lowest, np.nan)
+        return np.where(found, np.exp(log_n), np.nan), np.where(found, lowest, np.nan)
 
     def inside(self) -> NDArray[np.bool_]:
         """Where the lowest loss is at neither the smallest nor the largest model that has one, shape (m,)."""
@@ -197,16 +213,15 @@ class _Table:
         return np.asarray((n > smallest * (1 + 1e-9)) & (n < largest * (1 - 1e-9)))
 
     def excluded(self, inside: NDArray[np.bool_]) -> tuple[Excluded, ...]:
-        """The values of C that were left out."""
+        """The runs and the values of C that were left out."""
         reason = "minimum at the edge: the lowest loss is at the smallest or largest model"
         if self.source == "final points":
             return tuple(Excluded(run=f"budget {si(c)}", reason=reason) for c in self.c[~inside])
         if inside.all():
-            return ()
+            return self.without
         low, high = self.c[~inside].min(), self.c[~inside].max()
-        return (
-            Excluded(run=f"{(~inside).sum()} of {len(inside)} points, C from {si(low)} to {si(high)}", reason=reason),
-        )
+        points = f"{(~inside).sum()} of {len(inside)} points, C from {si(low)} to {si(high)}"
+        return (*self.without, Excluded(run=points, reason=reason))
 
 
 def _frontier(table: _Table, cost: CostModel) -> tuple[NDArray[np.bool_], tuple[Floats, Floats, Floats], Laws]:
@@ -237,23 +252,24 @@ def _final_points(runs: Runs, budget: Floats) -> _Table:
     )
 
 
-def _along_curves(runs: Runs, curves: list[tuple[int, Floats, Floats]], points: int) -> _Table:
+def _along_curves(runs: Runs, curves: Mapping[int, tuple[Floats, Floats]], points: int, losses: str) -> _Table:
     """Curves read at log-spaced C, linearly in logarithms."""
-    log_c = np.linspace(min(c[0] for _, c, _ in curves), max(c[-1] for _, c, _ in curves), points)
-    log_loss = np.stack([np.interp(log_c, c, y, left=np.inf, right=np.inf) for _, c, y in curves])
-    rows = [row for row, _, _ in curves]
-    return _Table(n=runs.n_params[rows], c=np.exp(log_c), loss=np.exp(log_loss), source="curves")
-
-
-def _curves(runs: Runs, cost: CostModel) -> list[tuple[int, Floats, Floats]]:
-    """Row, ln C and ln loss of every run that has a curve of two or more points."""
-    held_out, training = (
-        [(row, *found) for row in range(len(runs)) if (found := _curve(runs, row, cost, kind))]
-        for kind in ("eval_loss", "loss")
+    log_c = np.linspace(min(c[0] for c, _ in curves.values()), max(c[-1] for c, _ in curves.values()), points)
+    log_loss = np.stack([np.interp(log_c, c, y, left=np.inf, right=np.inf) for c, y in curves.values()])
+    reason = f"no curve: its {losses} are at fewer than two points, and the envelope is of curves"
+    return _Table(
+        n=runs.n_params[list(curves)],
+        c=np.exp(log_c),
+        loss=np.exp(log_loss),
+        source="curves",
+        without=tuple(Excluded(run=runs.name(row), reason=reason) for row in range(len(runs)) if row not in curves),
     )
-    if len(held_out) >= len(training):
-        return held_out
-    return [(row, c, _smooth(y)) for row, c, y in training]
+
+
+def _curves(runs: Runs, cost: CostModel, kind: str) -> dict[int, tuple[Floats, Floats]]:
+    """Ln C and ln loss, by row, of every run that has a curve of two or more points; training losses smoothed."""
+    found = {row: curve for row in range(len(runs)) if (curve := _curve(runs, row, cost, kind))}
+    return found if kind == "eval_loss" else {row: (c, _smooth(y)) for row, (c, y) in found.items()}
 
 
 def _curve(runs: Runs, row: int, cost: CostModel, kind: str) -> tuple[Floats, Floats] | None:

@@ -19,7 +19,7 @@ from flops_fit_core.errors import InputError, nearest
 from flops_fit_lmfit import additive, frontier_law, holdout, identify, options
 from flops_fit_lmfit.frontier_solve import COORDINATES, PRIOR_STRENGTH, PRIORS, Solution, scatter, solve
 from flops_fit_lmfit.outliers import Outliers, find_outliers
-from flops_fit_lmfit.solve import fit_additive
+from flops_fit_lmfit.solve import additive_start
 from flops_fit_lmfit.usable import Selection, require_points
 
 Floats = NDArray[np.float64]
@@ -70,18 +70,6 @@ def _noise(about_additive: Floats, about_frontier: float) -> float | None:
     return math.exp(np.mean(np.log(known))) if known else None
 
 
-def unseen_optimum(law: holdout.Law, runs: Runs, cost: CostModel) -> tuple[str, ...]:
-    """A sentence where the optimum of the largest budget lies outside the sizes that were trained; else none."""
-    n, _, _ = law.optimum(float(np.max(cost.flops(runs.n_params, runs.n_tokens))))
-    low, high = float(runs.n_params.min()), float(runs.n_params.max())
-    if low <= n <= high:
-        return ()
-    return (
-        f"the optimum of the largest budget, N = {float(n):.3g}, lies outside the sizes that were trained "
-        f"({low:.3g} to {high:.3g}): these runs do not show it",
-    )
-
-
 @attrs.frozen(kw_only=True, field_transformer=options.own_first)
 class FrontierFitter(Selection):
     """Fits L = E + K·C^(−gamma)·(q·exp(−p·u) + p·exp(q·u)) / (p + q), u = ln N − n0 − a·ln C.
@@ -127,7 +115,9 @@ class FrontierFitter(Selection):
 
     @property
     def _active(self) -> dict[str, tuple[float, float]]:
-        """The priors that are not switched off."""
+        """The priors that count."""
+        if self.prior_strength == 0:
+            return {}
         return {name: prior for name, prior in (self.priors or {}).items() if prior is not None}
 
     def fit(self, runs: Runs, cost: CostModel) -> Fit:
@@ -141,7 +131,7 @@ class FrontierFitter(Selection):
         require_points(runs, len(COORDINATES), "the frontier law")
         outliers = find_outliers(runs, cost)
         kept = self.keep(runs, outliers)
-        start = fit_additive(kept.n_params, kept.n_tokens, kept.loss, delta="adaptive")
+        start = additive_start(kept)
         unidentified, determined = identify.unidentified(start)
         found = self.solve(kept, cost, start.params, outliers.sigma)
         held = self._held(runs, cost, ~outliers.mask) if self.hold_out else ()
@@ -156,7 +146,6 @@ class FrontierFitter(Selection):
                 *(holdout.grouping(runs) if held else ()),
                 *(f"of the additive law, where this one starts: {note}" for note in unidentified),
                 *((UNTOLD,) if self._active and not determined else ()),
-                *unseen_optimum(self.law(found.params, cost), kept, cost),
                 *outliers.notes(runs),
                 NO_INTERVAL if self._active else NOT_RESAMPLED,
             ),
@@ -215,9 +204,11 @@ class FrontierFitter(Selection):
             FitError: too few runs, one budget, all N or all D equal.
         """
         require_points(runs, len(COORDINATES), "the frontier law")
-        outliers = find_outliers(runs, cost)
+        start = additive_start(runs).params
+        outliers = find_outliers(runs, cost, additive=start)
         kept = self.keep(runs, outliers)
-        start = fit_additive(kept.n_params, kept.n_tokens, kept.loss, delta="adaptive").params
+        if len(kept) < len(runs):
+            start = additive_start(kept).params
         return self.law(self.solve(kept, cost, start, outliers.sigma).params, cost)
 
     def law(self, params: Mapping[str, float], cost: CostModel) -> holdout.Law:

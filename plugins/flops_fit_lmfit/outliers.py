@@ -7,17 +7,21 @@ The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) to ev
 and the priors at their plain strength (weights that grow with C, or strong priors, bend the law away from
 clean runs of the small budgets, which then look bad); mark the runs whose ln L lies more than five robust
 sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 % of a budget, the worst
-first. Bad runs swell sigma, so it is taken again from the others until the marks stay. Bad runs at the ends of the
-budgets can bend even a robust law to themselves; sigma is then larger than the scatter of the budgets' own curves. Where
-it is, the law is also fitted without the smallest size of every budget, without the largest, and again to the runs that
-its marks leave; where that makes sigma much smaller, and what is newly marked would be bad by the old sigma too, those
-are the marks. With fewer than 35 runs sigma itself is poorly known: the limit grows as Student's t does, and sigma is at
-least half the scatter of the budgets' own curves, as seven parameters can follow so few runs too closely. Only high
-losses are marked: a run can fail to learn, none learns too well. A curve through one budget alone is bent by one wrong
-number all the same (a typo, a leaked validation set), so fitters ``isoflop`` and ``envelope`` have low losses marked too,
-by the same limit and within the same 30 %.
-The frontier law judges, because runs that bend away from the additive law show an error of that law and not of
-theirs. Sigma is at least 1e-6, so that data without noise lose nothing.
+first. Bad runs swell sigma, so it is taken again from the others until the marks stay.
+
+A second look: bad runs at the ends of the budgets can bend even a robust law to themselves; sigma is then larger than
+the scatter of the budgets' own curves. Where it is, the law is also fitted without the smallest size of every budget,
+without the largest, and again to the runs that its marks leave; where that makes sigma much smaller, and what is newly
+marked would be bad by the old sigma too, those are the marks.
+
+With fewer than 35 runs sigma itself is poorly known: the limit grows as Student's t does, and sigma is at least half the
+scatter of the budgets' own curves, as seven parameters can follow so few runs too closely. It is never below 1e-6, so
+that data without noise lose nothing.
+
+Only high losses are marked: a run can fail to learn, none learns too well. A curve through one budget alone is bent by
+one wrong number all the same (a typo, a leaked validation set), so fitters ``isoflop`` and ``envelope`` have low losses
+marked too, by the same limit and within the same 30 %. The frontier law judges, because runs that bend away from the
+additive law show an error of that law and not of theirs.
 
 In simulated sweeps with 10 % of the runs 5 to 50 % too high (35 to 64 runs, noise 0.3 and 1 %, 40 sweeps of each
 kind) it marks 94 to 100 % of those that the 30 % allow, 89 to 97 % of all, and 4 of the 27,000 others. A single run
@@ -139,8 +143,7 @@ def find_outliers(
         most=most,
         low=low,
     )
-    everyone = np.ones(len(runs), dtype=bool)
-    found = rule.judge(everyone, ~everyone)
+    found = rule.judge(np.ones(len(runs), dtype=bool))
     if scatter_of_slices is None or found.sigma <= BENT * scatter_of_slices:
         return found
     others = [rule.settle(used) for used in rule.without_ends() if used.sum() >= FEWEST]
@@ -161,12 +164,13 @@ class _Rule:
     most: float
     low: bool
 
-    def judge(self, used: NDArray[np.bool_], mask: NDArray[np.bool_]) -> Outliers:
-        """Every run by the law of the `used` ones; sigma is that of the runs that are not marked, at first `mask`."""
+    def judge(self, used: NDArray[np.bool_]) -> Outliers:
+        """Every run by the law of the `used` ones; sigma is that of the runs that are not marked, at first the same."""
         n, c, loss = self.n[used], self.c[used], self.loss[used]
         law = solve(n, c, loss, self.start, prior_strength=1.0, weight_power=0.0)
         excess = np.log(self.loss / frontier_law.loss(law.params, self.n, self.c))
         distance = np.abs(excess) if self.low else excess
+        mask = ~used
         for _ in range(ROUNDS):
             sigma = max(scatter(excess[~mask]), self.least)
             marked = mark(distance, sigma, self.budget, threshold=self.limit, most=self.most)
@@ -177,9 +181,9 @@ class _Rule:
 
     def settle(self, used: NDArray[np.bool_]) -> Outliers:
         """Marks that stay when the law is fitted again to the runs that they leave, from the law of the `used` ones on."""
-        found = self.judge(used, ~used)
+        found = self.judge(used)
         for _ in range(ROUNDS):
-            again = self.judge(~found.mask, found.mask)
+            again = self.judge(~found.mask)
             if np.array_equal(again.mask, found.mask):
                 break
             found = again

@@ -92,8 +92,8 @@ def check_params(params: Any) -> None:
     """Refuse what is not lmfit's ``Parameters``, or holds parameters that the law does not have.
 
     Raises:
-        InputError: another kind of object, an unknown name that no tie uses, a value that the law cannot have, or
-            nothing left to fit.
+        InputError: another kind of object, an unknown name that no tie uses, a value that is no finite number or that
+            the law cannot have, or nothing left to fit.
     """
     if not isinstance(params, lmfit.Parameters):
         raise InputError(
@@ -106,6 +106,12 @@ def check_params(params: Any) -> None:
             raise InputError(
                 f"params has {name!r}, which the law does not have and no tie uses; it has {', '.join(NAMES)}."
                 f"{nearest(name, NAMES)}"
+            )
+    for name, par in params.items():
+        unset = par.vary and name in NAMES and par.value == -math.inf  # it starts from the fit with all parameters free
+        if not (par.expr or unset or math.isfinite(par.value)):
+            raise InputError(
+                f"params has {name} = {par.value:g}: give it a finite number, such as params[{name!r}].value = 0.3"
             )
     for name, lowest in (("E", "0 or more"), ("A", "above 0"), ("B", "above 0")):
         par = params.get(name)

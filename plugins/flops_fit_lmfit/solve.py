@@ -10,6 +10,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from flops_fit_core.data import Runs
 from flops_fit_core.errors import FitError, InputError
 from flops_fit_lmfit.newton import ROUNDING, minimise
 from flops_fit_lmfit.objective import Objective
@@ -89,6 +90,21 @@ def solve_from(fit: AdditiveFit, theta: Floats) -> AdditiveFit:
     """The fit, or a better one if the search from `theta` (5,) finds it."""
     other, found = _best(fit.problem, theta[None], np.ones(len(fit.problem.loss)))
     return _described(fit.problem, other, found) if found[0] < fit.objective else fit
+
+
+def additive_start(runs: Runs) -> AdditiveFit:
+    """The additive fit from which the search for the frontier law sets out.
+
+    Huber's delta is adaptive, and runs whose losses have known standard errors are weighed by them.
+
+    Raises:
+        FitError: as `fit_additive` does.
+    """
+    n, d, loss = runs.n_params, runs.n_tokens, runs.loss
+    found = fit_additive(n, d, loss, delta="adaptive")
+    if runs.loss_stderr is None:
+        return found
+    return fit_additive(n, d, loss, delta="adaptive", scale=noise_scale(found, runs.loss_stderr))
 
 
 def _described(problem: Objective, theta: Floats, found: tuple[float, float, bool]) -> AdditiveFit:

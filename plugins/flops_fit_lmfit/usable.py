@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from flops_fit_core.clusters import cluster_budgets
 from flops_fit_core.data import Excluded, Runs
 from flops_fit_core.errors import FitError
+from flops_fit_core.text import si
 from flops_fit_lmfit import options
 from flops_fit_lmfit.additive import NAMES
 
@@ -61,7 +62,7 @@ class Selection:
         """
         reasons = [self._reason(runs, row) for row in range(len(runs))]
         rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.intp)
-        kept = runs.where(rows)
+        kept = attrs.evolve(runs, label=[runs.name(row) for row in range(len(runs))]).where(rows)  # rows are renumbered
         if not self.mix_schedules:
             _refuse_mixed_schedules(kept)
         excluded = tuple(Excluded(run=runs.name(row), reason=reason) for row, reason in enumerate(reasons) if reason)
@@ -157,15 +158,19 @@ def budgets_of(runs: Runs, *, bands: bool = True) -> tuple[NDArray[np.float64], 
     """The compute budget of every run, and how it is known.
 
     Budgets that the table states are taken as they are; the others are recovered by clustering C
-    (`flops_fit_core.clusters.cluster_budgets`). Where C does not cluster, the runs are no IsoFLOP sweep.
+    (`flops_fit_core.clusters.cluster_budgets`). Where C does not cluster, the runs are no IsoFLOP sweep, and what
+    lies close together in C does so by chance.
 
     Args:
         runs: usable runs.
         bands: where C does not cluster, divide it into bands a factor of two wide, which are good enough to
-            hold runs out by; else leave the many small clusters.
+            hold runs out by; else the runs that state no budget are each one of its own.
 
     Returns:
         Budgets in FLOPs, shape (n,), equal within a group; notes on the groups, empty where all were stated.
+
+    Raises:
+        FitError: without bands, where no run states a budget and C does not cluster.
     """
     stated = np.full(len(runs), np.nan) if runs.budget is None else runs.budget
     known = np.isfinite(stated) & (stated > 0)
@@ -174,11 +179,19 @@ def budgets_of(runs: Runs, *, bands: bool = True) -> tuple[NDArray[np.float64], 
     flops = flops_of(runs)[~known]
     clusters = cluster_budgets(flops)
     budget = np.array(stated)
-    if clusters.grouped() or not bands:
+    if clusters.grouped():
         budget[~known], note = clusters.budget, str(clusters)
-    else:
+    elif bands:
         budget[~known] = _bands(flops)
         note = "C does not group into budgets: runs were held out by bands of C a factor of two wide"
+    elif known.any():
+        budget[~known], note = flops, "C does not group into budgets where none is stated"
+    else:
+        raise FitError(
+            f"the C of {len(runs)} usable runs, {si(flops.min())} to {si(flops.max())} FLOPs, does not group into budgets: "
+            "without budgets there is no minimum over sizes to see. State them in a column 'budget', or fit 'ensemble' or "
+            "'surface', which need none"
+        )
     return _merge_rounding(budget), (note,)
 
 

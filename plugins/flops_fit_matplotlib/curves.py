@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flops_fit_core.cells import best_of_cells
+from flops_fit_core.compare import names_of
 from flops_fit_core.data import Fit, Prediction, Result, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.tables import cluster_budgets
@@ -21,6 +22,7 @@ from flops_fit_core.tables import cluster_budgets
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
+"""Fitters' names, as in the table that compares fits."""
 
 REACH = 4.0
 """A curve goes on to its optimum where that is no more than so many times beyond the sizes that were trained."""
@@ -144,7 +146,8 @@ def _budget_of(runs: Runs, result: Result) -> Floats:
     if not len(runs):
         return np.empty(0)
     flops = runs.flops if runs.flops is not None else result.cost.flops(runs.n_params, runs.n_tokens)
-    return np.asarray(cluster_budgets(flops).budget)
+    clusters = cluster_budgets(flops)
+    return clusters.budget if clusters.grouped() else np.asarray(flops)
 
 
 def _curves(result: Result, budget: Floats, usable: Bools, left_out: Bools) -> tuple[tuple[Curve, ...], str]:
@@ -155,7 +158,7 @@ def _curves(result: Result, budget: Floats, usable: Bools, left_out: Bools) -> t
     with contextlib.suppress(FitError):  # describes only the optimum
         curves = _slices(fit, result.runs, budget, usable, left_out)
         if curves:
-            return curves, fit_names(result.fits)[0]
+            return curves, names_of(result.fits)[0]
     return (parabolas(fit, np.unique(budget[usable])), "parabola") if "budgets" in fit.details else ((), "")
 
 
@@ -221,14 +224,6 @@ def _beaten(runs: Runs) -> Bools:
         return np.zeros(len(runs), dtype=bool)
     best = set(best_of_cells(runs).label or ())
     return np.array([label not in best for label in runs.label], dtype=bool)
-
-
-def fit_names(fits: Sequence[Fit]) -> list[str]:
-    """Fitters' names, as in the table that compares fits: numbered where one name comes twice."""
-    names = [fit.fitter for fit in fits]
-    return [
-        name if names.count(name) == 1 else f"{name} ({names[: i + 1].count(name)})" for i, name in enumerate(names)
-    ]
 
 
 def trajectory(fit: Fit, budgets: Floats) -> list[Prediction]:

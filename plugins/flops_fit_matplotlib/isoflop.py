@@ -10,9 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from flops_fit_core.compare import names_of
 from flops_fit_core.data import Result
 from flops_fit_matplotlib import style
-from flops_fit_matplotlib.curves import Sweep, fit_names, trajectory
+from flops_fit_matplotlib.curves import Sweep, trajectory
 
 MOST_NAMED = 16
 """Budgets that the legend names; of more, as many evenly chosen ones."""
@@ -24,7 +25,7 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     axes = figure.add_subplot()
     style.dress(axes)
     colors = style.budget_colors(sweep.budgets)
-    answer = f"{fit_names(result.fits)[0]} fit" if len(result.fits) > 1 else "fit"
+    answer = f"{names_of(result.fits)[0]} fit" if len(result.fits) > 1 else "fit"
     for budget, color in colors.items():
         _draw_runs(axes, sweep, budget, color, answer)
     for curve in sweep.curves:
@@ -102,7 +103,7 @@ def _draw_path(axes: Axes, result: Result, sweep: Sweep) -> None:
     path = trajectory(result.fit, np.geomspace(sweep.budgets[0], sweep.budgets[-1], 40))
     axes.plot(
         [p.n_params.value for p in path], [p.loss.value for p in path], color=style.INK, linewidth=1.2,
-        linestyle=(0, (4, 3)), label=f"compute-optimal path, {fit_names(result.fits)[0]}", zorder=4,
+        linestyle=(0, (4, 3)), label=f"compute-optimal path, {names_of(result.fits)[0]}", zorder=4,
     )  # fmt: skip
 
 

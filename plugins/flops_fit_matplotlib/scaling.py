@@ -14,9 +14,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from flops_fit_core.compare import names_of
 from flops_fit_core.data import Fit, Prediction, Result
 from flops_fit_matplotlib import style
-from flops_fit_matplotlib.curves import Optimum, Sweep, fit_names, interval, trajectory
+from flops_fit_matplotlib.curves import Optimum, Sweep, interval, trajectory
 from flops_fit_matplotlib.minima import minima
 
 Floats = NDArray[np.float64]
@@ -48,7 +49,7 @@ class _Line:
 def scaling_figure(result: Result, sweep: Sweep) -> Figure | None:
     """Draw the four panels; ``None`` where no fit has an optimum to draw."""
     end = BEYOND * max((_largest(fit, sweep) for fit in result.fits), default=1.0)
-    named = zip(result.fits, fit_names(result.fits), strict=True)
+    named = zip(result.fits, names_of(result.fits), strict=True)
     lines = [line for line in (_line(fit, name, sweep, end) for fit, name in named) if line.predictions]
     if not lines:
         return None

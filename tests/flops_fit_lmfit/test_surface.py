@@ -330,7 +330,9 @@ def test_a_parameter_without_a_number_is_refused_by_name(value: float) -> None:
         params.add(name, value=value, **options)
         if name == "k":
             params.add("beta", expr="0.3 * k")
-        with pytest.raises(InputError, match=f"params has {name} = {value}: .* such as params\\['{name}'\\].value = 0.3"):
+        with pytest.raises(
+            InputError, match=f"params has {name} = {value}: .* such as params\\['{name}'\\].value = 0.3"
+        ):
             SurfaceFitter(params=params)
 
 

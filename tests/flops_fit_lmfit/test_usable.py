@@ -104,17 +104,20 @@ def test_runs_that_do_not_group_are_held_out_by_bands():
     assert np.all(np.abs(np.log2(bands / c)) < 1)
     assert np.all(np.diff(bands) >= 0)
     assert "does not group" in notes[0]
-    assert len(set(budgets_of(table, bands=False)[0])) == 60
+    with pytest.raises(FitError, match="C of 60 usable runs, 1e15 to 1e18 FLOPs, does not group into budgets"):
+        budgets_of(table, bands=False)
 
 
 @pytest.mark.parametrize(("count", "decades"), [(1000, 3), (1000, 6), (200, 2), (60, 3)])
 def test_scattered_runs_have_no_budgets(count, decades):
     c = 1e15 * 10 ** np.random.default_rng(0).uniform(0, decades, count)
     table = runs(loss=[3.0] * count, flops=c)
-    alone, notes = budgets_of(table, bands=False)
-    assert alone == pytest.approx(c, rel=1e-5)
-    assert len(set(alone)) > 0.99 * count
-    assert "does not group" in notes[0]
+    with pytest.raises(FitError, match=r"does not group into budgets: .* State them in a column 'budget'"):
+        budgets_of(table, bands=False)
+    stated = runs(loss=[3.0] * count, flops=c, budget=[1e15, *[np.nan] * (count - 1)])
+    alone, notes = budgets_of(stated, bands=False)
+    assert alone[1:] == pytest.approx(c[1:], rel=1e-5)
+    assert "does not group into budgets where none is stated" in notes[0]
     bands, notes = budgets_of(table)
     assert len(set(bands)) < 25
     assert "bands of C" in notes[0]
