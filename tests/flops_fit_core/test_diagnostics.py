@@ -240,3 +240,41 @@ def test_columns_in_millions_or_billions_are_suspected(n, d):
     runs = sweep()
     scaled = attrs.evolve(runs, n_params=runs.n_params * n, n_tokens=runs.n_tokens * d, budget=None, flops=None)
     assert any("in thousands, millions or billions" in note for note in notes(scaled))
+
+
+def test_a_study_says_which_trained_runs_its_fit_left_out():
+    runs = attrs.evolve(sweep(), label=[f"run {row}" for row in range(35)], status=["done"] * 34 + ["diverged"])
+    out = tuple(Excluded(run=f"run {row}", reason="too high") for row in (3, 34))
+    fit = flops_fit.fit(runs, Law(excluded=out))
+    (found,) = [d for d in diagnose([], runs, [fit], "mup") if d.kind == "left out"]
+    assert found.message == "1 of 34 trained runs are not in the fit: run 3: too high. Look at them in the figure"
+    flagged = flops_fit.fit(runs, Law(excluded=(attrs.evolve(out[0], used=True),)))
+    assert not [d for d in diagnose([], runs, [flagged], "mup") if d.kind == "left out"]
+
+
+def test_a_study_of_simulated_losses_says_so(tmp_path):
+    study = flops_fit.find_optimal(
+        model_cls=Width, model_size_param="width", dataset=Pairs(), loss_fn=lambda outputs, targets: outputs,
+        compute_budgets=[1e15, 1e16], data_unit="tokens", flop_counter="6nd", mode="mock", fitter="surface",
+        reporter=None, output_dir=tmp_path,
+    )  # fmt: skip
+    for result in (study, flops_fit.load(tmp_path)):
+        (found,) = [d for d in result.diagnostics if d.kind == "simulated"]
+        assert "losses are simulated: nothing was trained" in found.message
+        assert found.message in str(result)
+
+
+class Width:
+    def __init__(self, width):
+        self.width = width
+
+    def num_params(self):
+        return 12 * self.width**2
+
+
+class Pairs:
+    def __len__(self):
+        return 64
+
+    def __getitem__(self, i):
+        return np.arange(i, i + 8), np.arange(i + 1, i + 9)
