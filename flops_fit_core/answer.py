@@ -128,7 +128,7 @@ def answer_text(result: Result) -> str:
     if table is not None and result.fit is not None and (len(result.fits) > 1 or result.fit.members):
         percent = f"{100 * result.fit.confidence:g} %"
         compared = result.compare([max(result.plan.budgets)])
-        parts.append(f"The fits side by side, in brackets their {percent} intervals:\n\n{compared}")
+        parts.append(f"The fits side by side, in brackets their {percent} prediction intervals:\n\n{compared}")
     parts.append("\n".join(f"note: {text}" for text in _doubts(result)))
     if result.output_dir is not None:
         parts.append(f"Everything is in {result.output_dir}")

@@ -150,6 +150,9 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def _frame(frame: Any) -> Rows:
     header = tuple(str(name) for name in frame.columns)
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(f"the data frame has several columns {', '.join(map(repr, twice))}: keep one of each")
     columns = [list(frame[name]) for name in frame.columns]
     cells = tuple(dict(zip(header, row, strict=True)) for row in zip(*columns, strict=True))
     if not cells:

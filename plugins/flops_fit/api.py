@@ -235,7 +235,8 @@ def fit(runs: Runs, fitter: Any = OWN["fitter"], flop_counter: str | CostModel =
 
     if not isinstance(runs, Runs):
         raise InputTypeError(
-            f"runs is a {type(runs).__name__}: give Runs, such as flops_fit.read_runs(path), or result.runs of a study"
+            f"runs is a {type(runs).__name__}: give Runs, such as flops_fit.read_runs(…) makes of a path or a data frame, or "
+            "result.runs of a study"
         )
     cost = cost_named(flop_counter, runs)
     if not isinstance(fitter, list | tuple):

@@ -41,6 +41,15 @@ def exponents(params: Mapping[str, ArrayLike]) -> dict[str, Floats]:
     return {"a": np.asarray(beta / (alpha + beta)), "b": np.asarray(alpha / (alpha + beta))}
 
 
+def local_exponents(params: Mapping[str, Any], cost: CostModel, budget: float) -> dict[str, Floats]:
+    """The exponents a and b at a budget: of C = 6ND the law's own, else the slopes from half to twice the budget."""
+    if cost.name == "6nd":
+        return exponents(params)
+    (n0, d0, _), (n1, d1, _) = (optimum(params, cost, times * budget) for times in (0.5, 2.0))
+    with np.errstate(all="ignore"):  # a draw may have no optimum
+        return {"a": np.log(n1 / n0) / np.log(4.0), "b": np.log(d1 / d0) / np.log(4.0)}
+
+
 def optimum(params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
     """N, D and loss that minimise the law under cost(N)·D = `budget`, exact for every cost model.
 

@@ -202,6 +202,9 @@ def over_origins(held: Sequence[Held], value: Callable[[Held], float]) -> float:
     return _mean([_mean(values) for values in by_origin.values()])
 
 
+_COUNTS = ("origins", "budgets")
+
+
 def summary(held: Sequence[Held]) -> Mapping[str, float]:
     """What goes into `Fit.hold_out`; empty where nothing could be held out.
 
@@ -219,7 +222,8 @@ def summary(held: Sequence[Held]) -> Mapping[str, float]:
         "origins": float(len({one.origin for one in held})),
         "budgets": float(len(held)),
     }
-    return {name: value for name, value in values.items() if math.isfinite(value)}
+    known = {name: value for name, value in values.items() if math.isfinite(value)}
+    return known if len(known) > len(_COUNTS) else {}  # counts alone would look like a hold-out
 
 
 def model_error(held: Sequence[Held], shipped: ModelError = SHIPPED) -> ModelError:

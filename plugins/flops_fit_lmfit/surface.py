@@ -100,11 +100,12 @@ class SurfaceFitter(Selection):
         )
         draws, about_draws = self._draws(found) if determined else ({}, (NOT_TOLD,))
         held = self._held(runs, cost, ~marked) if self.hold_out else ()
+        top = float(np.max(cost.flops(kept.n_params, kept.n_tokens)))
         law = attrs.evolve(self)
         object.__setattr__(law, "lmfit_result", result)
         return Fit(
             fitter="surface",
-            params=self._estimates(found, draws),
+            params=self._estimates(found, draws, cost, top),
             cost=cost,
             confidence=self.confidence,
             draws={name: draws[name] for name in additive.NAMES} if draws else {},
@@ -115,7 +116,7 @@ class SurfaceFitter(Selection):
             excluded=(*usable.excluded, *outliers.excluded(runs, used=self.outliers == "flag")),
             hold_out=holdout.summary(held),
             model_error=holdout.model_error(held),
-            largest_budget=float(np.max(cost.flops(kept.n_params, kept.n_tokens))),
+            largest_budget=top,
             formula=additive.FORMULA,
             notes=(
                 *usable.notes,
@@ -223,10 +224,13 @@ class SurfaceFitter(Selection):
         notes = (f"{short} of {self.bootstrap} bootstrap refits did not converge fully",) if short else ()
         return found.problem.params(theta), notes
 
-    def _estimates(self, found: AdditiveFit, draws: Mapping[str, Floats]) -> dict[str, Estimate]:
+    def _estimates(
+        self, found: AdditiveFit, draws: Mapping[str, Floats], cost: CostModel, top: float
+    ) -> dict[str, Estimate]:
         values = {name: float(value) for name, value in found.problem.params(found.theta).items()}
-        values |= {name: float(value) for name, value in additive.exponents(values).items()}
-        drawn = {**draws, **additive.exponents(draws)} if draws else {}
+        values |= {name: float(value) for name, value in additive.local_exponents(values, cost, top).items()}
+        slopes = additive.local_exponents(draws, cost, top) if draws else {}
+        drawn = {**draws, **{name: slope[np.isfinite(slope)] for name, slope in slopes.items()}}
         if self.params is not None:
             drawn = constrained.moving(drawn)
         return estimates(values, drawn, self.confidence)

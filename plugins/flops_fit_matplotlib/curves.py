@@ -241,3 +241,9 @@ def interval(predictions: Sequence[Prediction], name: str) -> tuple[Floats, Floa
     if any(estimate.low is None or estimate.high is None for estimate in estimates):
         return None
     return np.array([e.low for e in estimates]), np.array([e.high for e in estimates])
+
+
+def titled(result: Result) -> str:
+    """The study's name, and that its losses are simulated where they are."""
+    simulated = any(diagnostic.kind == "simulated" for diagnostic in result.diagnostics)
+    return f"{result.workload}, simulated" if simulated else result.workload

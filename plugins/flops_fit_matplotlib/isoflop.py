@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from flops_fit_core.compare import names_of
 from flops_fit_core.data import Result
 from flops_fit_matplotlib import style
-from flops_fit_matplotlib.curves import Sweep, trajectory
+from flops_fit_matplotlib.curves import Sweep, titled, trajectory
 
 MOST_NAMED = 16
 """Budgets that the legend names; of more, as many evenly chosen ones."""
@@ -40,7 +40,7 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     loss = "Held-out loss" if result.records else "Loss"  # what a table's loss was measured on, nobody says
     axes.set_ylabel(f"{loss} per {style.singular(result.data_unit)}", fontsize=style.LABEL)
     axes.set_title(
-        f"{result.workload}: loss at equal compute", fontsize=style.TITLE, loc="left", color=style.INK, pad=12
+        f"{titled(result)}: loss at equal compute", fontsize=style.TITLE, loc="left", color=style.INK, pad=12
     )
     _name_budgets(figure, colors, lines=bool(sweep.curves))
     style.legend_below(figure, axes)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from flops_fit_core.compare import names_of
 from flops_fit_core.data import Fit, Prediction, Result
 from flops_fit_matplotlib import style
-from flops_fit_matplotlib.curves import Optimum, Sweep, interval, trajectory
+from flops_fit_matplotlib.curves import Optimum, Sweep, interval, titled, trajectory
 from flops_fit_matplotlib.minima import minima
 
 Floats = NDArray[np.float64]
@@ -65,7 +65,7 @@ def scaling_figure(result: Result, sweep: Sweep) -> Figure | None:
         axes.set_xlabel("Compute budget C (FLOPs)", fontsize=style.LABEL)
     style.log_axis(panels[1, 0].xaxis, style.power)
     figure.suptitle(
-        f"{result.workload}: compute-optimal scaling", fontsize=style.TITLE, x=0.02, ha="left", color=style.INK
+        f"{titled(result)}: compute-optimal scaling", fontsize=style.TITLE, x=0.02, ha="left", color=style.INK
     )
     figure.align_ylabels(panels)
     style.legend_below(figure, panels[1, 0])

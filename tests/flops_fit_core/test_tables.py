@@ -461,3 +461,10 @@ def test_runs_without_budgets_are_read_without_a_warning():
     assert runs.budget is None
     assert any("does not group into budgets" in note for note in runs.notes)
     assert runs.n_tokens == pytest.approx(runs.flops / (6 * runs.n_params))
+
+
+def test_a_frame_with_a_column_twice_is_refused():
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"n_params": [1e6, 2e6], "n_tokens": [1e8, 2e8], "loss": [3.0, 2.9]})
+    with pytest.raises(InputError, match="several columns 'loss': keep one of each"):
+        read_runs(pandas.concat([frame, frame[["loss"]]], axis=1))

@@ -356,3 +356,18 @@ def test_objective_of_weights_is_a_sum(epoch_240: Runs) -> None:
     problem = Objective(n=epoch_240.n_params, d=epoch_240.n_tokens, loss=epoch_240.loss)
     theta = problem.theta(TRUTH)[None]
     assert problem.value(theta, np.full(240, 2.0)) == pytest.approx(2 * problem.value(theta, np.ones(240)))
+
+
+def test_exponents_are_those_of_the_answers_whatever_a_token_costs() -> None:
+    sizes = np.geomspace(1e7, 1e11, 9)
+    cost = CostModel.measured(
+        sizes, 6 * sizes + 2e4 * sizes**0.6
+    )  # attention: N and D grow by other powers than of 6ND
+    found = SurfaceFitter(bootstrap=100, hold_out=False).fit(sweep(), cost)
+    assert found.largest_budget is not None
+    low, high = (found.predict(times * found.largest_budget) for times in (0.5, 2.0))
+    for name, quantity in (("a", "n_params"), ("b", "n_tokens")):
+        slope = np.log(getattr(high, quantity).value / getattr(low, quantity).value) / np.log(4.0)
+        assert found.params[name].value == pytest.approx(slope, rel=1e-9)
+        assert found.params[name].low < slope < found.params[name].high
+    assert found.params["a"].value + found.params["b"].value != pytest.approx(1.0, abs=1e-3)
