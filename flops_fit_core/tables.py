@@ -58,26 +58,7 @@ _REPEATED = "A column 'seed' or 'label' tells two runs from one row written twic
 def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: str = "error") -> Runs:
     """Read runs from a table of anybody's.
 
-    Needed are ``loss`` and two of ``n_params``, ``n_tokens`` and ``flops``; the third follows by C = 6·N·D. They are read as
-    they stand, in parameters, units of data and FLOPs: multiply columns in millions or billions first.
-    Used where they are there: ``budget``, ``seed``, ``loss_stderr``, ``n_params_non_embedding``, ``size``,
-    ``status`` (also in W&B's words), ``schedule``, ``label``, ``hparams``, ``flags``. Other columns are not read.
-    A run whose status says that it diverged, crashed or failed needs no numbers: it is kept and is in no fit.
-
-    Args:
-        path: CSV or TSV with a header, JSON lines, or JSON as an array of records or as pandas writes it;
-            or a data frame. Nested JSON has dotted names: ``config.n_params``.
-        columns: the table's names for the names above: ``{"n_params": "params", "loss": "eval/loss"}``.
-        bad_rows: ``"error"``, or ``"drop"`` to leave them out and name them in `Runs.notes`.
-
-    Returns:
-        Runs labelled by their line, or in a data frame by their index; without a column ``budget``, budgets are
-        recovered from C (`flops_fit_core.clusters.cluster_budgets`) where it groups, as `Runs.notes` tells.
-
-    Raises:
-        InputError: no such file, no such column (with the nearest name), one column for two quantities, or rows that
-            cannot be used (missing, zero, negative or non-finite numbers, text, duplicates), each by its line or index.
-        InputTypeError: `path` is neither a path nor a data frame, or `columns` is no mapping.
+    What a table needs, may hold and is refused for stands in `flops_fit.read_runs`, whose work this is.
     """
     if bad_rows not in ("error", "drop"):
         raise InputError(f"bad_rows is {bad_rows!r}; it must be 'error' or 'drop'")

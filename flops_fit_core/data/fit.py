@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.data.cost import CostModel
-from flops_fit_core.errors import FitError, InputError
+from flops_fit_core.errors import FitError, FlopsFitError, InputError
 from flops_fit_core.text import si
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ class Fit:
         """As this fit's own law hands it out; ``None``: found by name, when it is asked."""
         try:
             laws: Mapping[str, Fitter] = getattr(self._law(), "member_laws", {})
-        except LookupError:  # not installed here: the member's own may be
+        except FlopsFitError:  # not installed or broken here: the member's own may be whole
             return None
         return laws.get(name)
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 
 import flops_fit
-from flops_fit_core import tables
 from flops_fit_core.errors import InputError
 
 HEAVY = {"torch", "scipy", "lmfit", "accelerate", "matplotlib", "pandas", "rich", "loky"}
@@ -51,7 +50,6 @@ def test_the_agreed_names_are_there(name):
 def test_reading_runs_is_explained_where_people_look():
     explained = inspect.getdoc(flops_fit.read_runs)
     assert all(f"\n{section}:\n" in explained for section in ("Args", "Returns", "Raises"))
-    assert explained == inspect.getdoc(tables.read_runs)  # which is the same function, and says the same
 
 
 def test_runs_of_ones_own_are_drawn(tmp_path):

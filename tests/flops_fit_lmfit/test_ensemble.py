@@ -10,7 +10,7 @@ import pytest
 import flops_fit
 from flops_fit_core import registry
 from flops_fit_core.data import CostModel, Fit, Runs
-from flops_fit_core.errors import FitError, UnknownNameError
+from flops_fit_core.errors import FitError, PluginImportError, UnknownNameError
 from flops_fit_lmfit import additive, holdout
 from flops_fit_lmfit.ensemble import EnsembleFitter, frontier_weight
 from flops_fit_lmfit.surface import SurfaceFitter
@@ -95,6 +95,15 @@ def test_members_answer_whatever_other_plugins_offer_by_their_names(wide, monkey
 
     monkeypatch.setattr(registry, "default_registry", ambiguous)
     assert (wide.predict(1e22), wide.summary()) == before
+
+
+def test_a_fit_whose_fitter_is_broken_here_still_prints(wide, monkeypatch):
+    def broken():
+        raise PluginImportError("plugin 'lmfit' cannot be imported")
+
+    monkeypatch.setattr(registry, "default_registry", broken)
+    text = Fit.from_dict(wide.to_dict()).summary()
+    assert "no predictions: plugin 'lmfit' cannot be imported" in text
 
 
 def test_odds_follow_the_members_own_errors():
