@@ -81,26 +81,28 @@ def cluster_budgets(flops: ArrayLike, tolerance: float = TOLERANCE) -> BudgetClu
     means = np.bincount(group, log_c) / np.bincount(group) if len(order) else np.empty(0)
     budget = np.full_like(c, np.nan)
     budget[order] = np.exp(means)[group]
+    first, last = (np.searchsorted(group, np.arange(len(means)), side) for side in ("left", "right"))
     clusters = tuple(
-        (float(np.exp(mean)), float(np.exp(log_c[group == k].min())), float(np.exp(log_c[group == k].max())),
-         int((group == k).sum()))
-        for k, mean in enumerate(means)
-    )  # fmt: skip
+        (float(mean), float(low), float(high), int(runs))
+        for mean, low, high, runs in zip(
+            np.exp(means), np.exp(log_c[first]), np.exp(log_c[last - 1]), last - first, strict=True
+        )
+    )
     return BudgetClusters(budget=budget, tolerance=tolerance, clusters=clusters, doubts=_doubts(clusters, tolerance))
 
 
 def _doubts(clusters: tuple[tuple[float, float, float, int], ...], tolerance: float) -> tuple[str, ...]:
-    close = [
-        f"{si(low[0], 6)} and {si(high[0], 6)} are {high[1] / low[2] - 1:.2%} apart and were kept as two budgets"
-        for low, high in pairwise(clusters)
-        if high[1] / low[2] - 1 < _DOUBT * tolerance
-    ]
-    wide = [
-        f"the runs at {si(c, 6)} spread over {high / low - 1:.2%} and were taken as one budget"
-        for c, low, high, _ in clusters
-        if high / low - 1 > tolerance
-    ]
-    doubts = close + wide
-    if len(doubts) > _SHOWN:
-        doubts = [f"{len(close)} pairs of budgets are close to each other, {len(wide)} budgets are wide"]
-    return tuple(doubts)
+    close = [(low, high) for low, high in pairwise(clusters) if high[1] / low[2] - 1 < _DOUBT * tolerance]
+    wide = [(c, low, high) for c, low, high, _ in clusters if high / low - 1 > tolerance]
+    if len(close) + len(wide) > _SHOWN:
+        return (f"{len(close)} pairs of budgets are close to each other, {len(wide)} budgets are wide",)
+    return (
+        *(
+            f"{si(low[0], 6)} and {si(high[0], 6)} are {high[1] / low[2] - 1:.2%} apart and were kept as two budgets"
+            for low, high in close
+        ),
+        *(
+            f"the runs at {si(c, 6)} spread over {high / low - 1:.2%} and were taken as one budget"
+            for c, low, high in wide
+        ),
+    )

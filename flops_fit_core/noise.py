@@ -30,15 +30,16 @@ def slice_scatter(log_n: Floats, log_loss: Floats, budget: Floats) -> float | No
     for value in np.unique(budget[np.isfinite(budget)]):
         here = budget == value
         x, rows = np.unique(log_n[here], return_inverse=True)
-        y = np.bincount(rows, log_loss[here]) / np.bincount(rows)
-        seeds = len(rows) / len(x)  # a mean of several scatters less than a run
-        for i in range(len(x) - _NEIGHBOURS + 1):
-            found.append(np.sqrt(seeds) * _off_parabola(x[i : i + _NEIGHBOURS], y[i : i + _NEIGHBOURS]))
-    return float(1.4826 * np.median(found)) if found else None
+        if len(x) >= _NEIGHBOURS:
+            y = np.bincount(rows, log_loss[here]) / np.bincount(rows)
+            seeds = len(rows) / len(x)  # a mean of several scatters less than a run
+            windows = np.arange(len(x) - _NEIGHBOURS + 1)[:, None] + np.arange(_NEIGHBOURS)
+            found.append(np.sqrt(seeds) * _off_parabolas(x[windows], y[windows]))
+    return float(1.4826 * np.median(np.concatenate(found))) if found else None
 
 
-def _off_parabola(x: Floats, y: Floats) -> float:
-    """How far four points are from their least-squares parabola: their third divided difference, made of unit length."""
-    apart = x[:, None] - x + np.eye(_NEIGHBOURS)
-    weights = 1.0 / apart.prod(axis=1)
-    return float(abs(weights @ y) / np.linalg.norm(weights))
+def _off_parabolas(x: Floats, y: Floats) -> Floats:
+    """How far four points (m, 4) are from their least-squares parabola: their third divided difference, of unit length."""
+    apart = x[:, :, None] - x[:, None, :] + np.eye(_NEIGHBOURS)
+    weights = 1.0 / apart.prod(axis=2)
+    return np.asarray(np.abs((weights * y).sum(axis=1)) / np.linalg.norm(weights, axis=1))

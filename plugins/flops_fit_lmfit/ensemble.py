@@ -7,6 +7,7 @@ sampling interval is the additive member's, in logarithms, centred on the averag
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -36,7 +37,6 @@ FORMULA = (
 LAWS = {"surface": additive, "frontier": frontier_law}
 ODDS = 3.0
 """Of the frontier law against the additive one before any hold-out: what six published sweeps taught."""
-SMALLEST_ERROR = 1e-9
 
 
 @attrs.frozen(kw_only=True, field_transformer=options.own_first)
@@ -234,12 +234,37 @@ def _part(params: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
-    """Weight of the frontier law: odds 3:1 times the inverse ratio of squared hold-out errors; 0.75 without any."""
-    errors = [holdout.over_origins(held, lambda one: one.loss_error) for held in (frontier, surface)]
-    if not np.all(np.isfinite(errors)):
+    """Weight of the frontier law: odds 3:1 times the inverse ratio of the members' own squared hold-out errors.
+
+    Both members miss the same runs by those runs' noise and by what no law could have known below the origin; that part,
+    their errors' covariance, says nothing about which to trust and is taken out of both squares. Odds of 1:1 would
+    then give the average with the least squared error on the held-out runs (Bates and Granger 1969, "The combination of
+    forecasts"). An own error that is negative counts as none: then that member alone answers.
+
+    Args:
+        frontier: the frontier law's held-out budgets.
+        surface: the additive law's, in step.
+
+    Returns:
+        From 0 to 1; 0.75 where nothing was held out, or both laws predict the same.
+    """
+    own = [_own_square(*pair) for pair in ((frontier, surface), (surface, frontier))]
+    if not sum(own) > 0:  # also where one is not a number
         return ODDS / (ODDS + 1.0)
-    squares = [max(error, SMALLEST_ERROR) ** 2 for error in errors]
-    return float(ODDS / squares[0] / (ODDS / squares[0] + 1.0 / squares[1]))
+    return ODDS * own[1] / (ODDS * own[1] + own[0])
+
+
+def _own_square(held: Sequence[Held], other: Sequence[Held]) -> float:
+    """Mean squared error of ln loss less its covariance with the other law's, at least 0; NaN without any hold-out."""
+    others = {(one.origin, one.budget): np.array(one.errors) for one in other}
+
+    def excess(one: Held) -> float:
+        errors = np.array(one.errors)
+        with np.errstate(invalid="ignore"):  # a law that ran away has no finite error, and is passed over
+            return float(np.mean(errors * (errors - others[one.origin, one.budget])))
+
+    mean = holdout.over_origins(held, excess)
+    return mean if math.isnan(mean) else max(mean, 0.0)
 
 
 def rolling_blend(frontier: Sequence[Held], surface: Sequence[Held]) -> tuple[Held, ...]:

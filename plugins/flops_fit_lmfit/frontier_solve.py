@@ -98,6 +98,7 @@ def solve(
     weight_power: float = 1.0,
     stderr: Floats | None = None,
     sigma: float | None = None,
+    starts: int | None = None,
 ) -> Solution:
     """Fit the frontier law with Huber's delta and the priors in units of sigma.
 
@@ -109,10 +110,12 @@ def solve(
         weight_power: run weights are proportional to C to this power.
         stderr: known relative standard errors of the losses, shape (k,); NaN where unknown.
         sigma: the residuals' robust sigma; ``None``: found in turn with the minimum until it settles.
+        starts: how many points to start from, the additive fit first; ``None``: all five. Priors without weights leave
+            one valley, so that two will do.
     """
     objective = FrontierObjective(n=n, c=c, loss=loss)
     weights = run_weights(c, weight_power)
-    theta = _starts(objective, additive)
+    theta = _starts(objective, additive)[:starts]
     known = sigma
     sigma = scatter(objective.residuals(theta[:1])[0]) if known is None else known
     if stderr is not None:

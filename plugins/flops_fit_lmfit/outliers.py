@@ -122,14 +122,14 @@ def find_outliers(
         runs: usable runs (every N, D and loss positive and finite).
         cost: C as a function of N and D.
         low: mark runs far below it as well.
-        additive: an additive fit of the same runs to start from, where there is one.
+        additive: a robust additive fit of the same runs to start from, where there is one.
         threshold: how many robust sigmas from the law is too far, for 35 runs or more.
         most: the largest share of a budget's runs that is marked.
     """
     if len(runs) < FEWEST:
         return Outliers.none(len(runs))
     n, d, loss = runs.n_params, runs.n_tokens, runs.loss
-    start = fit_additive(n, d, loss, delta="adaptive").params if additive is None else additive
+    start = fit_additive(n, d, loss).params if additive is None else additive
     budget = budgets_of(runs)[0]
     scatter_of_slices = slice_scatter(np.log(n), np.log(loss), budget)
     rule = _Rule(
@@ -167,7 +167,7 @@ class _Rule:
     def judge(self, used: NDArray[np.bool_]) -> Outliers:
         """Every run by the law of the `used` ones; sigma is that of the runs that are not marked, at first the same."""
         n, c, loss = self.n[used], self.c[used], self.loss[used]
-        law = solve(n, c, loss, self.start, prior_strength=1.0, weight_power=0.0)
+        law = solve(n, c, loss, self.start, prior_strength=1.0, weight_power=0.0, starts=2)
         excess = np.log(self.loss / frontier_law.loss(law.params, self.n, self.c))
         distance = np.abs(excess) if self.low else excess
         mask = ~used
@@ -218,7 +218,7 @@ def mark(
 ) -> NDArray[np.bool_]:
     """The rule on residuals: more than `threshold` sigmas above, at most a share `most` of each budget's runs."""
     high = excess > threshold * sigma
-    for value in np.unique(budget):
+    for value in np.unique(budget[high]):
         rows = np.flatnonzero(budget == value)
         worst_first = rows[np.argsort(-excess[rows], kind="stable")]
         high[worst_first[int(most * len(rows)) :]] = False

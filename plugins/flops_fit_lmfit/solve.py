@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 TUNING = 1.345  # Huber's delta in standard deviations: 95 % efficient where the noise is normal (Huber 1981)
 SMALLEST_SIGMA = 1e-6
-PROBE_STEPS = 15
+PROBE_STEPS = 25
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -143,9 +143,12 @@ def robust_sigma(residuals: Floats, least: float = SMALLEST_SIGMA) -> float:
 def _best(problem: Objective, begin: Floats, weights: Floats) -> tuple[Floats, tuple[float, float, bool]]:
     """Polish a few steps from every start, then the better half of them to the end."""
     if len(begin) > 2:
-        tried = minimise(problem, begin, weights, max_steps=PROBE_STEPS)
-        begin = tried.theta[np.argsort(tried.value, kind="stable")[: len(begin) // 2]]
-    minima = minimise(problem, begin, weights)
+        minima = minimise(problem, begin, weights, max_steps=PROBE_STEPS)
+        better = np.argsort(minima.value, kind="stable")[: len(begin) // 2]
+        if not minima.converged[better].all():
+            minima = minimise(problem, minima.theta[better], weights)
+    else:
+        minima = minimise(problem, begin, weights)
     best = int(np.argmin(minima.value))
     return minima.theta[best], (float(minima.value[best]), float(minima.decrease[best]), bool(minima.converged[best]))
 

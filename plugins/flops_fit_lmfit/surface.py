@@ -90,16 +90,20 @@ class SurfaceFitter(Selection):
         usable = self.usable(runs)
         runs = usable.runs
         self._require(runs)
-        outliers = self._outliers(runs, cost)
-        marked = outliers.mask
-        kept = runs.where(~marked) if self.outliers == "exclude" else runs
-        self._require(kept)
-        found, result = self._solve(kept)
+        if self.outliers == "exclude":
+            outliers = self._outliers(runs, cost)
+            kept = runs.where(~outliers.mask)
+            self._require(kept)
+            found, result = self._solve(kept)
+        else:
+            kept = runs
+            found, result = self._solve(kept)
+            outliers = self._outliers(runs, cost, found)
         unidentified, determined = (
             identify.unidentified(found) if self.params is None else constrained.unidentified(found, result)
         )
         draws, about_draws = self._draws(found) if determined else ({}, (NOT_TOLD,))
-        held = self._held(runs, cost, ~marked) if self.hold_out else ()
+        held = self._held(runs, cost, ~outliers.mask) if self.hold_out else ()
         top = float(np.max(cost.flops(kept.n_params, kept.n_tokens)))
         law = attrs.evolve(self)
         object.__setattr__(law, "lmfit_result", result)
@@ -167,8 +171,12 @@ class SurfaceFitter(Selection):
         else:
             require_points(runs, len(additive.NAMES), "the additive law")
 
-    def _outliers(self, runs: Runs, cost: CostModel) -> Outliers:
-        return Outliers.none(len(runs)) if self.outliers == "keep" else find_outliers(runs, cost)
+    def _outliers(self, runs: Runs, cost: CostModel, found: AdditiveFit | None = None) -> Outliers:
+        """The runs that are marked; `found`, the fit of all of them where it is at hand, saves the rule its own."""
+        if self.outliers == "keep":
+            return Outliers.none(len(runs))
+        robust = found is not None and self.objective == "log_huber" and self.params is None
+        return find_outliers(runs, cost, additive=found.params if found is not None and robust else None)
 
     def _kept(self, runs: Runs, cost: CostModel) -> Runs:
         """The runs to fit."""

@@ -7,10 +7,11 @@ its reason), or a `FitError` that says what is missing.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 
 import attrs
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.clusters import cluster_budgets
 from flops_fit_core.data import Excluded, Runs
@@ -60,7 +61,7 @@ class Selection:
         Raises:
             FitError: runs of several schedules are mixed without being told to, or none is left.
         """
-        reasons = [self._reason(runs, row) for row in range(len(runs))]
+        reasons = self._reasons(runs)
         rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.intp)
         kept = attrs.evolve(runs, label=[runs.name(row) for row in range(len(runs))]).where(rows)  # rows are renumbered
         if not self.mix_schedules:
@@ -72,19 +73,28 @@ class Selection:
             )
         return Usable(runs=kept, rows=rows, excluded=excluded, notes=(*runs.notes, *_counts(excluded, len(runs))))
 
-    def _reason(self, runs: Runs, row: int) -> str:
-        """Why a row cannot be fitted; empty where it can. The text before the colon is its kind."""
-        if runs.status is not None and runs.status[row] != "done":
-            return runs.status[row]
-        values = {"N": runs.n_params[row], "D": runs.n_tokens[row], "loss": runs.loss[row]}
-        for name, value in values.items():
-            if not (np.isfinite(value) and value > 0):
-                return f"{name} not a positive number: {value:g}"
-        if self.min_flops is not None and (flops := flops_of(runs)[row]) < self.min_flops:
-            return f"below the minimum compute: C = {flops:.6g} < {self.min_flops:.6g}"
-        if self.exclude_undercooled and runs.flags is not None and UNDERCOOLED in runs.flags[row]:
-            return "undercooled"
-        return ""
+    def _reasons(self, runs: Runs) -> list[str]:
+        """Why each row cannot be fitted; empty where it can. The text before the colon is its kind."""
+        reasons = [""] * len(runs)
+
+        def leave_out(rows: ArrayLike, reason: Callable[[int], str]) -> None:
+            for row in np.flatnonzero(rows):
+                reasons[row] = reasons[row] or reason(int(row))
+
+        if (status := runs.status) is not None:
+            leave_out([each != "done" for each in status], lambda row: status[row])
+        for name, values in (("N", runs.n_params), ("D", runs.n_tokens), ("loss", runs.loss)):
+            leave_out(~(np.isfinite(values) & (values > 0)), _not_positive(name, values))
+        if (least := self.min_flops) is not None:
+            flops = flops_of(runs)
+            leave_out(flops < least, lambda row: f"below the minimum compute: C = {flops[row]:.6g} < {least:.6g}")
+        if self.exclude_undercooled and runs.flags is not None:
+            leave_out([UNDERCOOLED in flags for flags in runs.flags], lambda _: "undercooled")
+        return reasons
+
+
+def _not_positive(name: str, values: NDArray[np.float64]) -> Callable[[int], str]:
+    return lambda row: f"{name} not a positive number: {values[row]:g}"
 
 
 def flops_of(runs: Runs) -> NDArray[np.float64]:

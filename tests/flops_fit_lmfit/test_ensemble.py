@@ -106,20 +106,35 @@ def test_a_fit_whose_fitter_is_broken_here_still_prints(wide, monkeypatch):
     assert "no predictions: plugin 'lmfit' cannot be imported" in text
 
 
-def test_odds_follow_the_members_own_errors():
-    def held(error):
-        return (
-            holdout.Held(
-                origin=1.0, budget=2.0, distance=math.log(2), errors=(math.log1p(error),),
-                log_n=0.0, log_n_error=0.0, curvature=0.0, slice_loss=1.0,
-            ),
-        )  # fmt: skip
+def _held(*errors, origin=1.0):
+    return (
+        holdout.Held(
+            origin=origin, budget=2 * origin, distance=math.log(2), errors=errors,
+            log_n=0.0, log_n_error=0.0, curvature=0.0, slice_loss=1.0,
+        ),
+    )  # fmt: skip
 
+
+def test_odds_follow_the_members_own_errors():
+    noise = np.array([0.03, -0.03, -0.03, 0.03])  # of the held-out runs: both members miss them by it
+    off = 0.01 * np.array([1.0, 1.0, -1.0, -1.0])
+    apart = 0.01 * np.array([1.0, -1.0, 1.0, -1.0])
+    for shared in (0.0 * noise, noise):
+        assert frontier_weight(_held(*(shared + off)), _held(*(shared + apart))) == pytest.approx(0.75)
+        assert frontier_weight(_held(*(shared + off)), _held(*(shared + 2 * apart))) == pytest.approx(12 / 13)
+        assert frontier_weight(_held(*(shared + 3 * off)), _held(*(shared + apart))) == pytest.approx(0.25)
+        assert frontier_weight(_held(*(shared + off)), _held(*shared)) == pytest.approx(0.0, abs=1e-9)
+        assert frontier_weight(_held(*shared), _held(*(shared + off))) == pytest.approx(1.0, abs=1e-9)
+        assert frontier_weight(_held(*(shared + off)), _held(*(shared + off))) == 0.75
     assert frontier_weight((), ()) == 0.75
-    assert frontier_weight(held(0.01), held(0.01)) == pytest.approx(0.75)
-    assert frontier_weight(held(0.01), held(0.02)) == pytest.approx(12 / 13)
-    assert frontier_weight(held(0.03), held(0.01)) == pytest.approx(0.25)
-    assert frontier_weight(held(0.01), held(0.0)) == pytest.approx(0.0, abs=1e-9)
+
+
+def test_an_origin_where_a_law_ran_away_does_not_judge():
+    good = _held(0.01, 0.02), _held(0.02, -0.03)
+    for lost in ((math.inf, 0.01), (math.nan, math.nan), (-math.inf, -math.inf)):
+        away = _held(*lost, origin=8.0), _held(0.01, 0.01, origin=8.0)
+        assert frontier_weight(good[0] + away[0], good[1] + away[1]) == frontier_weight(*good)
+        assert frontier_weight(*away) == 0.75
 
 
 def test_few_budgets_take_the_shipped_odds_and_say_so():
