@@ -20,7 +20,8 @@ Floats = NDArray[np.float64]
 
 TUNING = 1.345  # Huber's delta in standard deviations: 95 % efficient where the noise is normal (Huber 1981)
 SMALLEST_SIGMA = 1e-6
-PROBE_STEPS = 25
+PROBE_STEPS = 6
+"""For each start, before the worse half of them is dropped: where few runs need many starts, valleys are hard to tell."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -141,9 +142,9 @@ def robust_sigma(residuals: Floats, least: float = SMALLEST_SIGMA) -> float:
 
 
 def _best(problem: Objective, begin: Floats, weights: Floats) -> tuple[Floats, tuple[float, float, bool]]:
-    """Polish a few steps from every start, then the better half of them to the end."""
+    """Polish some steps from every start, then the better half of them to the end."""
     if len(begin) > 2:
-        minima = minimise(problem, begin, weights, max_steps=PROBE_STEPS)
+        minima = minimise(problem, begin, weights, max_steps=PROBE_STEPS * len(begin))
         better = np.argsort(minima.value, kind="stable")[: len(begin) // 2]
         if not minima.converged[better].all():
             minima = minimise(problem, minima.theta[better], weights)

@@ -9,6 +9,7 @@ from flops_fit_core.data import Runs
 from flops_fit_lmfit import additive
 from flops_fit_lmfit.ensemble import EnsembleFitter
 from flops_fit_lmfit.frontier import FrontierFitter
+from flops_fit_lmfit.objective import OBJECTIVES
 from flops_fit_lmfit.outliers import find_outliers, mark
 from flops_fit_lmfit.surface import SurfaceFitter
 from known_laws import ADDITIVE, SIX_ND, additive_sweep, frontier_sweep
@@ -111,6 +112,14 @@ def test_names_each_run_with_its_reason():
     assert "robust sigmas" in found.reason
     assert "outlier: loss 19" in found.reason  # 20 % above, less this run's noise
     assert not found.used
+
+
+def test_the_same_runs_are_named_whatever_is_fitted():
+    runs, diverged = additive_sweep(ADDITIVE["chinchilla"], noise=0.005, seed=1, diverged=0.1)
+    fitters = [SurfaceFitter(objective=objective, bootstrap=0, hold_out=False) for objective in OBJECTIVES]
+    fitters += [FrontierFitter(hold_out=False), EnsembleFitter(bootstrap=0)]
+    named = [[item.run for item in fitter.fit(runs, SIX_ND).excluded] for fitter in fitters]
+    assert named == [[runs.name(row) for row in np.flatnonzero(diverged)]] * len(fitters)
 
 
 def test_low_losses_are_marked_on_request_only():

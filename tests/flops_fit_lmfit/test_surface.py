@@ -17,6 +17,7 @@ from flops_fit_lmfit import SurfaceFitter, additive
 from flops_fit_lmfit.newton import minimise
 from flops_fit_lmfit.objective import OBJECTIVES, Objective
 from flops_fit_lmfit.solve import fit_additive
+from known_laws import ADDITIVE, additive_sweep
 
 LAW = ("E", "A", "B", "alpha", "beta")
 BARE = {"outliers": "keep", "hold_out": False, "bootstrap": 0}
@@ -87,16 +88,26 @@ def test_order_of_rows_changes_nothing(order: list[int]) -> None:
     assert b == pytest.approx(a, rel=1e-7)
 
 
+def best_of_many(problem: Objective, starts: int, seed: int = 0) -> float:
+    rng = np.random.default_rng(seed)
+    terms = np.log(rng.uniform(0.01, 1.0, size=(starts, 2)) * problem.loss.mean())
+    exponents = np.exp(rng.uniform(np.log(0.03), np.log(2.5), size=(starts, 2)))
+    begin = np.column_stack([rng.uniform(0.01, 0.9, starts), terms, exponents])
+    return float(np.nanmin(minimise(problem, begin, np.ones(len(problem.loss))).value))
+
+
 def test_no_start_finds_anything_better() -> None:
     for seed in range(4):
         runs = sweep(noise=0.02, seed=seed)
         found = fit_additive(runs.n_params, runs.n_tokens, runs.loss)
-        rng = np.random.default_rng(seed)
-        terms = np.log(rng.uniform(0.01, 1.0, size=(30, 2)) * runs.loss.mean())
-        exponents = np.exp(rng.uniform(np.log(0.03), np.log(2.5), size=(30, 2)))
-        starts = np.column_stack([rng.uniform(0.01, 0.9, 30), terms, exponents])
-        many = minimise(found.problem, starts, np.ones(len(runs)))
-        assert found.objective <= many.value.min() * (1 + 1e-9)
+        assert found.objective <= best_of_many(found.problem, starts=30, seed=seed) * (1 + 1e-9)
+
+
+def test_few_noisy_runs_have_more_valleys_and_none_is_lower() -> None:
+    # The best valley of these is not among the better half of the starts until they are polished a good way.
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.03, budgets=3, sizes=5, diverged=0.1, seed=2)
+    found = fit_additive(runs.n_params, runs.n_tokens, runs.loss, objective="lin_huber")
+    assert found.objective <= best_of_many(found.problem, starts=300) * (1 + 1e-9)
 
 
 def test_least_squares_agrees_with_scipy() -> None:
