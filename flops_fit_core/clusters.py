@@ -1,10 +1,12 @@
-"""Compute budgets recovered from the runs' own C, for tables that state none.
+"""Compute budgets recovered from the runs' own C, for runs that state none.
 
-In: C of every run. Out: `BudgetClusters`: each run's budget, and what was merged or split in words.
+In: C of every run, and the budgets that others state. Out: each run's budget, and what was merged or split in words:
+by the stated budgets (`nearest_stated`), and by clusters of C (`BudgetClusters`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from itertools import pairwise
 
 import attrs
@@ -38,7 +40,7 @@ class BudgetClusters:
         budget: each run's budget (the geometric mean of its cluster), FLOPs, shape (n,).
         tolerance: neighbours in C that differ by less (relative) share a cluster.
         clusters: of each, ascending: budget, smallest C, largest C, number of runs.
-        doubts: clusters that are nearly one, or nearly two, in words.
+        doubts: clusters that are nearly one, nearly two, or nearly a stated budget, in words.
     """
 
     budget: Floats
@@ -60,18 +62,61 @@ class BudgetClusters:
         return bool(2 * (runs >= 3).sum() >= len(runs) and widths.max() <= np.log(_WIDEST) and apart)
 
     def __str__(self) -> str:
-        shown = [f"{si(c, 6)} ({count} run{'s' * (count > 1)})" for c, _, _, count in self.clusters[:_SHOWN]]
-        more = len(self.clusters) - len(shown)
-        text = f"{len(self.clusters)} budgets recovered from C, neighbours within {self.tolerance:.3g} sharing one: "
-        return "; ".join([text + ", ".join(shown) + (f" and {more} more" if more > 0 else ""), *self.doubts])
+        count = len(self.clusters)
+        text = f"{count} budget{_s(count)} recovered from C, neighbours within {self.tolerance:.3g} sharing one: "
+        shown = [f"{si(c, 6)} ({runs} run{_s(runs)})" for c, _, _, runs in self.clusters]
+        return "; ".join([text + _first(shown), *self.doubts])
 
 
-def cluster_budgets(flops: ArrayLike, tolerance: float = TOLERANCE) -> BudgetClusters:
+def nearest_stated(flops: ArrayLike, stated: ArrayLike, tolerance: float = TOLERANCE) -> tuple[Floats, tuple[str, ...]]:
+    """The stated budget that is nearest in C, for runs that state none.
+
+    Args:
+        flops: C of each of these runs, positive, shape (n,); NaN is near to no budget.
+        stated: budgets that other runs state.
+        tolerance: relative; a run that is farther from every stated budget gets none.
+
+    Returns:
+        Budgets, shape (n,), NaN where none is near; a note of who got which, empty where nobody did.
+    """
+    c, budgets = np.asarray(flops, dtype=np.float64).reshape(-1), np.unique(np.asarray(stated, dtype=np.float64))
+    if not len(budgets):
+        return np.full_like(c, np.nan), ()
+    logs = np.log(budgets)
+    nearest = np.searchsorted((logs[1:] + logs[:-1]) / 2, np.log(c))
+    near = np.abs(np.log(c) - logs[nearest]) <= np.log1p(tolerance)
+    budget = np.where(near, budgets[nearest], np.nan)
+    if not near.any():
+        return budget, ()
+    given = [f"{si(b, 6)} ({runs_at(c[budget == b])})" for b in np.unique(budget[near])]
+    count = int(near.sum())
+    who = f"{count} run{_s(count)} without a budget {'was' if count == 1 else 'were'}"
+    return budget, (f"{who} given the stated one nearest in C, within {tolerance:.3g}: {_first(given)}",)
+
+
+def runs_at(c: Floats) -> str:
+    """How many runs there are at these C, in words: ``"3 runs, C 9.8e7 to 1.02e8"``."""
+    low, high = si(float(c.min()), 6), si(float(c.max()), 6)
+    return f"{len(c)} run{_s(len(c))}, C {low}" + (f" to {high}" if low != high else "")
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _first(texts: Sequence[str]) -> str:
+    """The first texts, and how many more there are."""
+    more = len(texts) - _SHOWN
+    return ", ".join(texts[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+
+
+def cluster_budgets(flops: ArrayLike, tolerance: float = TOLERANCE, stated: Collection[float] = ()) -> BudgetClusters:
     """Group runs into compute budgets: sorted by C, a gap wider than `tolerance` starts a new one.
 
     Args:
         flops: C of every run, positive, shape (n,); NaN (a run that crashed early) belongs to no budget.
         tolerance: relative.
+        stated: budgets that other runs state; clusters near one of them are doubted.
     """
     c = np.asarray(flops, dtype=np.float64).reshape(-1)
     order = np.argsort(c, kind="stable")[: int((~np.isnan(c)).sum())]  # NaN sorts last
@@ -88,11 +133,17 @@ def cluster_budgets(flops: ArrayLike, tolerance: float = TOLERANCE) -> BudgetClu
             np.exp(means), np.exp(log_c[first]), np.exp(log_c[last - 1]), last - first, strict=True
         )
     )
-    return BudgetClusters(budget=budget, tolerance=tolerance, clusters=clusters, doubts=_doubts(clusters, tolerance))
+    doubts = _doubts(clusters, stated, tolerance)
+    return BudgetClusters(budget=budget, tolerance=tolerance, clusters=clusters, doubts=doubts)
 
 
-def _doubts(clusters: tuple[tuple[float, float, float, int], ...], tolerance: float) -> tuple[str, ...]:
-    close = [(low, high) for low, high in pairwise(clusters) if high[1] / low[2] - 1 < _DOUBT * tolerance]
+def _doubts(
+    clusters: tuple[tuple[float, float, float, int], ...], stated: Collection[float], tolerance: float
+) -> tuple[str, ...]:
+    """Clusters near each other or near a stated budget, and wide ones; two stated budgets are two, however near."""
+    known = [(float(c), float(c), float(c), 0) for c in stated]
+    pairs = [(low, high) for low, high in pairwise(sorted([*clusters, *known])) if low[3] or high[3]]
+    close = [(low, high) for low, high in pairs if high[1] / low[2] - 1 < _DOUBT * tolerance]
     wide = [(c, low, high) for c, low, high, _ in clusters if high / low - 1 > tolerance]
     if len(close) + len(wide) > _SHOWN:
         return (f"{len(close)} pairs of budgets are close to each other, {len(wide)} budgets are wide",)

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import attrs
 import numpy as np
 
+from flops_fit_core.budgets import budgets_of
 from flops_fit_core.cells import best_of_cells
-from flops_fit_core.clusters import cluster_budgets
 from flops_fit_core.compare import disagreements, largest_budget
 from flops_fit_core.data import Diagnostic, Fit, RunRecord, Runs
 from flops_fit_core.errors import FitError, FlopsFitError
@@ -46,6 +46,13 @@ def diagnose(records: Sequence[RunRecord], runs: Runs, fits: Sequence[Fit], para
     ]
 
 
+def doubted_of(fits: Sequence[Fit], runs: Runs) -> list[Fit]:
+    """Fits of a table that belongs to no study, with what to doubt among their notes; where they disagree, the first's."""
+    first, *others = (doubted(fit, runs) for fit in fits)
+    apart = (diagnostic.message for diagnostic in _disagreements(fits, runs))
+    return [attrs.evolve(first, notes=(*first.notes, *apart)), *others]
+
+
 def doubted(fit: Fit, runs: Runs) -> Fit:
     """The fit of a table that belongs to no study, with what its runs and it give to doubt among its notes."""
     judged = _judged(_not_left_out(runs, fit))
@@ -62,8 +69,10 @@ def doubted(fit: Fit, runs: Runs) -> Fit:
 def said_of(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
     """What the fits themselves have to say, a note of several once, and where they contradict each other."""
     by = {note: dict.fromkeys(each.fitter for each in fits if note in each.notes) for fit in fits for note in fit.notes}
-    notes = [Diagnostic(kind="fit", message=f"{', '.join(names)}: {note}") for note, names in by.items()]
-    return [*notes, *_disagreements(fits, runs)]
+    apart = _disagreements(fits, runs)
+    for each in apart:  # among the first fit's notes where the runs belong to no study
+        by.pop(each.message, None)
+    return [*(Diagnostic(kind="fit", message=f"{', '.join(names)}: {note}") for note, names in by.items()), *apart]
 
 
 def far_extrapolation(compute_budget: float, extrapolation: float) -> Diagnostic | None:
@@ -89,10 +98,10 @@ def _disagreements(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:
 def _judged(runs: Runs) -> Runs:
     """The runs that can be fitted, the best recipe of each cell, at their budgets: as the table states them, or as C groups."""
     runs = runs.where(runs.usable())
-    if len(runs) and (runs.budget is None or np.isnan(runs.budget).all()):
-        six_nd = 6 * runs.n_params * runs.n_tokens
-        clusters = cluster_budgets(six_nd if runs.flops is None else np.where(runs.flops > 0, runs.flops, six_nd))
-        runs = attrs.evolve(runs, budget=clusters.budget if clusters.grouped() else None)
+    try:
+        runs = attrs.evolve(runs, budget=budgets_of(runs, bands=False)[0])
+    except FitError:  # C scatters: there are no budgets to judge
+        runs = attrs.evolve(runs, budget=None)
     return best_of_cells(runs) if runs.budget is not None and any(runs.hparams or ()) else runs
 
 

@@ -5,7 +5,8 @@ In: what is wrong with each row. Out: an `InputError`, or the note of the rows t
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import attrs
 
@@ -14,7 +15,10 @@ from flops_fit_core.errors import InputError
 DROP = 'flops_fit.read_runs(..., bad_rows="drop")'
 """How to leave bad rows out; the command line says it in its own words."""
 SHOWN = 10
-"""So many rows are named, and the others counted."""
+"""Of so many rows it is said what is wrong, and of the others where they stand."""
+_MOST = 100
+"""Ranges of places in an error; the note of rows that were left out has all, as nothing else names them."""
+_COUNTED = re.compile(r"(line|row|index) (0|[1-9]\d{0,17})")
 
 
 @attrs.frozen
@@ -36,6 +40,35 @@ def joined(faults: Collection[Fault]) -> Fault:
     for kind, sentence in (pair for fault in faults for pair in fault.advice.items()):
         advice.setdefault(kind, sentence)
     return Fault(", ".join(fault.what for fault in faults), advice)
+
+
+def in_short(places: Sequence[str], most: int | None = None) -> str:
+    """Places of rows, numbers that follow each other joined: ``"lines 12, 15 to 19, 30"``.
+
+    Args:
+        places: each another; those without a number (an index of words) stand as they are.
+        most: of numbers and ranges, those beyond are counted; ``None`` for all.
+    """
+    counted = [match for match in map(_COUNTED.fullmatch, places) if match]
+    ranges = _ranges(int(match[2]) for match in counted)
+    said = [(f"{first} to {last}" if last > first else f"{first}", last - first + 1) for first, last in ranges]
+    if said:  # all rows of a table are counted by the same word
+        word = counted[0][1] + ("s" if len(counted) > 1 and counted[0][1] != "index" else "")
+        said[0] = (f"{word} {said[0][0]}", said[0][1])
+    said += [(place, 1) for place in places if not _COUNTED.fullmatch(place)]
+    rest = 0 if most is None else sum(count for _, count in said[most:])
+    return ", ".join(text for text, _ in said[:most]) + (f" and {rest} other{'s' * (rest > 1)}" if rest else "")
+
+
+def _ranges(numbers: Iterable[int]) -> list[tuple[int, int]]:
+    """First and last of each stretch of whole numbers that follow each other, ascending."""
+    ranges: list[tuple[int, int]] = []
+    for number in sorted(numbers):
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return ranges
 
 
 class BadCellError(ValueError):
@@ -64,10 +97,12 @@ def left_out(
     bad = [place for place in places if place in faults]
     if not bad:
         return ()
-    more = f"; and {len(bad) - SHOWN} more" if len(bad) > SHOWN else ""
-    listed = "; ".join(f"{place}: {faults[place].what}" for place in bad[:SHOWN]) + more
     some, every = f"{len(bad)} of {len(places)} rows", len(bad) == len(places)
-    if bad_rows == "drop" and not every:
+    dropped = bad_rows == "drop" and not every
+    listed = "; ".join(f"{place}: {faults[place].what}" for place in bad[:SHOWN])
+    if others := bad[SHOWN:]:
+        listed += f"; and {len(others)} more: {in_short(others, None if dropped else _MOST)}"
+    if dropped:
         return (f"{source}: {some} were left out, as they cannot be used: {listed}",)
     said = "".join(f" {sentence}." for sentence in joined([faults[place] for place in bad]).advice.values())
     if every:

@@ -68,6 +68,11 @@ def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
             f"{si(budget)} FLOPs is {extrapolation:.3g} times the largest budget that was trained; so far below it the "
             "law's form is a guess unless runs were that small: train budgets near this one"
         )
+    if n < 1 or d < 1:
+        doubts.append(
+            f"this optimum, {si(float(n), 3)} parameters and {si(float(d), 3)} units of data, cannot be trained: the runs do "
+            "not show where it is"
+        )
     if fit.model_error is None and fit.draws and beyond > 0:
         doubts.append(f"the interval is of sampling alone: fitter {fit.fitter!r} does not say how wrong its law may be")
     return Prediction(

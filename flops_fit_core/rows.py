@@ -87,7 +87,7 @@ def _csv(path: Path, text: str) -> Rows:
 
 def _json(path: Path, text: str) -> Rows:
     try:
-        whole = json.loads(text)
+        whole = json.loads(text, parse_int=_whole)
     except json.JSONDecodeError:
         return _json_lines(path, text)
     records = whole if isinstance(whole, list) else _records(whole)
@@ -101,13 +101,21 @@ def _json_lines(path: Path, text: str) -> Rows:
         if not line.strip():
             continue
         try:
-            records.append(json.loads(line))
+            records.append(json.loads(line, parse_int=_whole))
         except json.JSONDecodeError as error:
             raise InputError(
                 f"{path}, line {number}: neither JSON lines nor one JSON document ({error.msg}): {line[:80]!r}"
             ) from error
         places.append(f"line {number}")
     return _of_records(path, records, places)
+
+
+def _whole(digits: str) -> float:
+    """A whole number; infinite where it has more digits than Python reads, so that its row is the bad one."""
+    try:
+        return int(digits)
+    except ValueError:
+        return float(digits)
 
 
 def _records(whole: Mapping[str, Any]) -> list[Any]:

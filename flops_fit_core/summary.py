@@ -186,11 +186,19 @@ def _members(fit: Fit) -> list[str]:
 
 
 def _predictions(fit: Fit) -> list[str]:
-    """What the largest budget and ten and a hundred times that buy, each with both intervals."""
+    """What the largest budget and ten and a hundred times that buy, each with both intervals, and what to doubt."""
     if fit.largest_budget is None:
         return []
     answers = _answers(fit, [times * fit.largest_budget for times in _AHEAD])
-    return ["", f"no predictions: {answers}"] if isinstance(answers, str) else ["", *predictions_text(fit, answers)]
+    if isinstance(answers, str):
+        return ["", f"no predictions: {answers}"]
+    return ["", *predictions_text(fit, answers), *(f"note: {warning}" for warning in _warnings(answers))]
+
+
+def _warnings(predictions: Sequence[Prediction]) -> list[str]:
+    """What the predictions themselves doubt, each once: not what another of them says with more."""
+    said = list(dict.fromkeys(answer.warning for answer in predictions if answer.warning))
+    return [text for text in said if not any(text != other and text in other for other in said)]
 
 
 def _answers(fit: Fit, budgets: Sequence[float]) -> list[Prediction] | str:

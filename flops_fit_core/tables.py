@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from flops_fit_core.clusters import TOLERANCE, cluster_budgets
+from flops_fit_core.clusters import cluster_budgets, nearest_stated, runs_at
 from flops_fit_core.data.runs import DERIVED, STATUSES, Runs
 from flops_fit_core.errors import InputError, InputTypeError, nearest
-from flops_fit_core.faults import SHOWN, BadCellError, Fault, joined, left_out
+from flops_fit_core.faults import SHOWN, BadCellError, Fault, in_short, joined, left_out
 from flops_fit_core.numerals import misread
 from flops_fit_core.rows import Rows, read_rows
 from flops_fit_core.serial import plain, unplain
@@ -179,6 +179,8 @@ def _number(name: str, cell: Any) -> float:
         if isinstance(cell, bool):
             raise TypeError
         value = float(cell)
+    except OverflowError:  # a whole number of more than 308 digits
+        value = math.inf if cell > 0 else -math.inf
     except (TypeError, ValueError):
         kind, advice = misread(str(cell)) or ("number", _IN_FULL)
         raise BadCellError(f"is {str(cell)!r}, not a number", kind, advice) from None
@@ -203,7 +205,7 @@ def _from_json(cell: Any) -> Any:
         return cell
     try:
         return json.loads(cell)
-    except json.JSONDecodeError:
+    except ValueError:  # no JSON, or a number of more digits than Python reads
         return cell
 
 
@@ -233,7 +235,8 @@ def _contradictions(values: Mapping[str, list[Any]], places: list[str]) -> tuple
     if not len(rows):
         return ()
     listed = ", ".join(f"{places[row]} ({math.exp(off[row]):.3g} times)" for row in rows[:SHOWN])
-    more = f" and {len(rows) - SHOWN} more" if len(rows) > SHOWN else ""
+    others = [places[row] for row in rows[SHOWN:]]
+    more = f" and {len(others)} more ({in_short(others)})" if others else ""
     return (
         f"n_params, n_tokens and flops contradict each other at {listed}{more}: C / (6·N·D) there against the table's "
         "median; look for a slip of a unit",
@@ -250,26 +253,26 @@ def _complete(values: dict[str, Any]) -> None:
 
 
 def _budgets(values: dict[str, Any]) -> tuple[str, ...]:
-    """Fill missing budgets: a stated one that is near in C, else clusters of C."""
+    """Fill missing budgets, a stated one that is near in C, else clusters of C; notes of what was filled how."""
     budget = np.array(values.get("budget", [math.nan] * len(values["loss"])), dtype=np.float64)
-    stated, unknown = np.unique(budget[~np.isnan(budget)]), np.isnan(budget) & ~np.isnan(values["flops"])
-    for row in np.flatnonzero(unknown) if len(stated) else ():
-        near = np.abs(np.log(stated / values["flops"][row]))
-        if near.min() <= math.log1p(TOLERANCE):
-            budget[row], unknown[row] = stated[near.argmin()], False
+    missing = np.isnan(budget)
+    stated = np.unique(budget[~missing])
+    budget[missing], notes = nearest_stated(values["flops"][missing], stated)
     values["budget"] = budget
+    unknown = np.isnan(budget) & ~np.isnan(values["flops"])
     if not unknown.any():
-        return ()
-    clusters = cluster_budgets(values["flops"][unknown])
+        return notes
+    clusters = cluster_budgets(values["flops"][unknown], stated=stated)
     if not clusters.grouped():
         values["budget"] = budget if len(stated) else None
-        return (f"C does not group into budgets ({len(clusters.clusters)} values of C): these are no IsoFLOP slices",)
+        where = f"{' where none is stated' if len(stated) else ''} ({runs_at(values['flops'][unknown])})"
+        return (*notes, f"C does not group into budgets{where}: these are no IsoFLOP slices")
     budget[unknown] = clusters.budget
     if clusters.doubts:
         warnings.warn(
             f"{clusters}. State budgets in a column 'budget' if this is wrong", UserWarning, stacklevel=_CALLER
         )
-    return (str(clusters),)
+    return (*notes, str(clusters))
 
 
 def write_runs(runs: Runs, path: str | Path) -> None:

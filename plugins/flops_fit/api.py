@@ -201,8 +201,9 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
         bad_rows: ``"error"``, or ``"drop"`` to leave them out and name them in `Runs.notes`.
 
     Returns:
-        Runs labelled by their line, or in a data frame by their index; without a column ``budget``, budgets are
-        recovered from C (`flops_fit_core.clusters.cluster_budgets`) where it groups, as `Runs.notes` tells.
+        Runs labelled by their line, or in a data frame by their index. Runs that state no ``budget`` are given
+        a stated one within 3 % of their C; else budgets are recovered from C where it groups
+        (`flops_fit_core.clusters.cluster_budgets`), as `Runs.notes` tells.
 
     Raises:
         InputError: no such file, no such column (with the nearest name), one column for two quantities, or rows that
@@ -225,12 +226,13 @@ def fit(runs: Runs, fitter: Any = OWN["fitter"], flop_counter: str | CostModel =
     Returns:
         A `Fit`; for a sequence of fitters the list of the fits that could be made, in their order. What its runs give
         to doubt (minima at the edge, too few budgets, an optimum outside the sizes that were trained, a misfit) is
-        among each one's notes. A fitter of several that gives none is named by a ``UserWarning``, with its reason.
+        among each one's notes; where the first and another disagree beyond their intervals, that is among the first's.
+        A fitter of several that gives none is named by a ``UserWarning``, with its reason.
 
     Raises:
         FlopsFitError: the runs cannot be fitted, of several fitters by any; the message says what is missing.
     """
-    from flops_fit_core.diagnostics import doubted
+    from flops_fit_core.diagnostics import doubted, doubted_of
     from flops_fit_core.fitting import cost_named, fit_all, fit_one
 
     if not isinstance(runs, Runs):
@@ -248,7 +250,7 @@ def fit(runs: Runs, fitter: Any = OWN["fitter"], flop_counter: str | CostModel =
         raise FitError("; ".join(failure.message for failure in failures))
     for failure in failures:
         warnings.warn(failure.message, UserWarning, stacklevel=2)
-    return [doubted(each, runs) for each in fits]
+    return doubted_of(fits, runs)
 
 
 def report(

@@ -44,9 +44,9 @@ class EnsembleFitter(Selection):
     """Averages ln L and ln N_opt of the frontier law and of the additive law with adaptive Huber.
 
     The frontier law extrapolates far better where the additive law is a little wrong, as in every published
-    sweep, and worse where it is exactly true. Their odds are 3:1 times the inverse ratio of their squared
-    errors in rolling hold-out (`flops_fit_lmfit.holdout`) on these very runs, or 3:1 alone where no budget
-    leaves four budgets and twenty runs below it.
+    sweep, and worse where it is exactly true. Their odds are 3:1 times the inverse ratio of their own squared
+    errors in rolling hold-out (`flops_fit_lmfit.holdout`) on these very runs, less what both miss alike
+    (`frontier_weight`), or 3:1 alone where no budget leaves four budgets and twenty runs below it.
 
     Where the additive law is true, the ensemble's error of later budgets' losses is 0.97 to 1.12 times the plain fit's,
     on average over four laws (six to nine budgets, noise 0.3 and 1 %; ``docs/holdout.md``), by the measure in which it is

@@ -16,6 +16,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from flops_fit_core.budgets import budgets_of
 from flops_fit_core.data import CostModel, Excluded, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.text import si
@@ -25,7 +26,7 @@ from flops_fit_lmfit.estimates import estimates
 from flops_fit_lmfit.holdout import Held, Law
 from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.trend import Laws
-from flops_fit_lmfit.usable import Selection, budgets_of
+from flops_fit_lmfit.usable import Selection
 
 Floats = NDArray[np.float64]
 
@@ -57,7 +58,8 @@ class EnvelopeFitter(Selection):
     above its value.
 
     Without enough curves the lowest final loss of each compute budget is the envelope. It is made of the lowest losses
-    alone, so one that is too low to be true (a typo, a leaked validation set) would be the answer.
+    alone, so one that is too low to be true (a typo, a leaked validation set) would be the answer. A lowest loss is what
+    it is: standard errors judge outliers here, and weigh nothing.
 
     Attributes:
         points: values of C along the curves.
@@ -85,10 +87,13 @@ class EnvelopeFitter(Selection):
         """Find the envelope and fit the power laws through it.
 
         Raises:
-            FitError: the envelope has fewer than two points away from the smallest and largest model.
+            FitError: the envelope has fewer than two points away from the smallest and largest model, or all losses are
+                equal.
         """
         usable = self.usable(runs)
         runs = usable.runs
+        if len(runs) and np.ptp(runs.loss) == 0:
+            raise FitError(f"all {len(runs)} usable runs have loss {runs.loss[0]:g}: no size is better than another")
         outliers = find_outliers(runs, cost, low=True)
         table, cost, notes = self._table(self._kept(runs, outliers), cost)
         inside, optima, laws = _frontier(table, cost)

@@ -17,12 +17,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from flops_fit_core.budgets import budgets_of
 from flops_fit_core.data import Fit, ModelError, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.stages import Fitter
 from flops_fit_lmfit.slices import MIN_POINTS, PARABOLA
 from flops_fit_lmfit.slices import solve as fit_slice
-from flops_fit_lmfit.usable import budgets_of
 
 Floats = NDArray[np.float64]
 

@@ -25,6 +25,7 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
+from flops_fit_core.budgets import budgets_of
 from flops_fit_core.data import CostModel, Excluded, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.text import si
@@ -37,7 +38,7 @@ from flops_fit_lmfit.holdout import Held, Law
 from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.slices import PARABOLA
 from flops_fit_lmfit.trend import Laws
-from flops_fit_lmfit.usable import Selection, budgets_of
+from flops_fit_lmfit.usable import Selection
 
 Floats = NDArray[np.float64]
 

@@ -6,8 +6,9 @@ they are left out of a fit or only named is the caller's choice.
 The rule: fit the frontier law robustly (Huber, delta 1.345 robust sigmas) to every run, all with one weight
 and the priors at their plain strength (weights that grow with C, or strong priors, bend the law away from
 clean runs of the small budgets, which then look bad); mark the runs whose ln L lies more than five robust
-sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 % of a budget, the worst
-first. Bad runs swell sigma, so it is taken again from the others until the marks stay.
+sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 % of a budget (of three runs or fewer:
+one) and of the table, the worst first. Bad runs swell sigma, so it is taken again from the others until the marks stay.
+Where standard errors of the losses are known, a run's sigma holds what its own has beyond the usual one.
 
 A second look: bad runs at the ends of the budgets can bend even a robust law to themselves; sigma is then larger than
 the scatter of the budgets' own curves. Where it is, the law is also fitted without the smallest size of every budget,
@@ -38,12 +39,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr, stdtrit
 
+from flops_fit_core.budgets import budgets_of
 from flops_fit_core.data import CostModel, Excluded, Runs
 from flops_fit_core.noise import slice_scatter
 from flops_fit_lmfit import frontier_law
 from flops_fit_lmfit.frontier_solve import COORDINATES, scatter, solve
 from flops_fit_lmfit.solve import fit_additive
-from flops_fit_lmfit.usable import budgets_of
 
 Floats = NDArray[np.float64]
 
@@ -70,40 +71,42 @@ class Outliers:
         mask: True where a run is an outlier, shape (k,).
         excess: ln L − ln L_pred of every run, shape (k,).
         sigma: the residuals' robust sigma.
+        beyond: what the runs' own standard errors add to it in quadrature, shape (k,).
         low: True where a run that is not marked is as far below the law, shape (k,).
     """
 
     mask: NDArray[np.bool_]
     excess: Floats
     sigma: float
+    beyond: Floats
     low: NDArray[np.bool_]
 
     @classmethod
     def none(cls, runs: int) -> Outliers:
         """Of so many runs, none is marked, and sigma is not known."""
         nothing = np.zeros(runs, dtype=bool)
-        return cls(mask=nothing, excess=np.zeros(runs), sigma=float("nan"), low=nothing)
+        return cls(mask=nothing, excess=np.zeros(runs), sigma=float("nan"), beyond=np.zeros(runs), low=nothing)
 
     def notes(self, runs: Runs) -> tuple[str, ...]:
         """The runs that are too low to be true, by name; they are used all the same."""
         return tuple(
-            f"{runs.name(int(row))} is used, but too low to be true: "
-            f"{self._reason(float(self.excess[row])).removeprefix('outlier: ')}"
+            f"{runs.name(int(row))} is used, but too low to be true: {self._reason(int(row)).removeprefix('outlier: ')}"
             for row in np.flatnonzero(self.low)
         )
 
     def excluded(self, runs: Runs, *, used: bool) -> tuple[Excluded, ...]:
         """The marked runs by name, each with its reason; `used` says whether the fit kept them."""
         return tuple(
-            Excluded(run=runs.name(int(row)), reason=self._reason(float(self.excess[row])), used=used)
+            Excluded(run=runs.name(int(row)), reason=self._reason(int(row)), used=used)
             for row in np.flatnonzero(self.mask)
         )
 
-    def _reason(self, excess: float) -> str:
+    def _reason(self, row: int) -> str:
+        excess, sigma = float(self.excess[row]), float(np.hypot(self.sigma, self.beyond[row]))
         side = "above" if excess > 0 else "below"
         return (
             f"outlier: loss {abs(np.expm1(excess)):.2%} {side} the frontier law, "
-            f"{abs(excess) / self.sigma:.1f} robust sigmas of {self.sigma:.2%}"
+            f"{abs(excess) / sigma:.1f} robust sigmas of {sigma:.2%}"
         )
 
 
@@ -142,6 +145,7 @@ def find_outliers(
         least=0.0 if scatter_of_slices is None or len(runs) >= ENOUGH else SHARE * scatter_of_slices,
         most=most,
         low=low,
+        beyond=_beyond_usual(runs),
     )
     found = rule.judge(np.ones(len(runs), dtype=bool))
     if scatter_of_slices is None or found.sigma <= BENT * scatter_of_slices:
@@ -163,6 +167,7 @@ class _Rule:
     least: float
     most: float
     low: bool
+    beyond: Floats
 
     def judge(self, used: NDArray[np.bool_]) -> Outliers:
         """Every run by the law of the `used` ones; sigma is that of the runs that are not marked, at first the same."""
@@ -173,11 +178,12 @@ class _Rule:
         mask = ~used
         for _ in range(ROUNDS):
             sigma = max(scatter(excess[~mask]), self.least)
-            marked = mark(distance, sigma, self.budget, threshold=self.limit, most=self.most)
+            marked = mark(distance / np.hypot(sigma, self.beyond), self.budget, threshold=self.limit, most=self.most)
             if np.array_equal(marked, mask):
                 break
             mask = marked
-        return Outliers(mask=mask, excess=excess, sigma=sigma, low=~mask & (excess < -self.limit * sigma))
+        low = ~mask & (excess < -self.limit * np.hypot(sigma, self.beyond))
+        return Outliers(mask=mask, excess=excess, sigma=sigma, beyond=self.beyond, low=low)
 
     def settle(self, used: NDArray[np.bool_]) -> Outliers:
         """Marks that stay when the law is fitted again to the runs that they leave, from the law of the `used` ones on."""
@@ -194,8 +200,9 @@ class _Rule:
 
         Else the law does not hold at the ends, and those runs show it: they are not bad.
         """
-        new = other.excess[other.mask & ~found.mask]
-        return other.sigma < CLEARER * found.sigma and bool(np.all(np.abs(new) > self.limit * found.sigma))
+        new = other.mask & ~found.mask
+        far = self.limit * np.hypot(found.sigma, self.beyond[new])
+        return other.sigma < CLEARER * found.sigma and bool(np.all(np.abs(other.excess[new]) > far))
 
     def without_ends(self) -> list[NDArray[np.bool_]]:
         """All runs but the smallest size of every budget, and all but the largest: there a bad run bends a law most."""
@@ -213,13 +220,27 @@ def _limit(threshold: float, runs: int) -> float:
     return max(threshold, -float(stdtrit(runs - spare, stdtr(ENOUGH - spare, -threshold))))
 
 
-def mark(
-    excess: Floats, sigma: float, budget: Floats, *, threshold: float = THRESHOLD, most: float = MOST
-) -> NDArray[np.bool_]:
-    """The rule on residuals: more than `threshold` sigmas above, at most a share `most` of each budget's runs."""
-    high = excess > threshold * sigma
+def _beyond_usual(runs: Runs) -> Floats:
+    """What each run's known standard error of ln loss, shape (k,), holds in quadrature beyond the usual run's; else 0."""
+    stderr = np.zeros(len(runs)) if runs.loss_stderr is None else runs.loss_stderr / runs.loss
+    known = np.isfinite(stderr) & (stderr > 0)
+    usual = float(np.median(stderr[known])) if known.any() else 0.0
+    return np.sqrt(np.maximum(np.where(known, stderr, usual) ** 2 - usual**2, 0.0))
+
+
+def mark(sigmas: Floats, budget: Floats, *, threshold: float = THRESHOLD, most: float = MOST) -> NDArray[np.bool_]:
+    """The rule on residuals in units of sigma: those above `threshold`, the worst first, at most a share `most` of runs.
+
+    The share is of each budget, of which one may always go, and of all runs.
+    """
+    high = sigmas > threshold
     for value in np.unique(budget[high]):
-        rows = np.flatnonzero(budget == value)
-        worst_first = rows[np.argsort(-excess[rows], kind="stable")]
-        high[worst_first[int(most * len(rows)) :]] = False
+        _spare(high, np.flatnonzero(budget == value), sigmas, most, least=1)
+    _spare(high, np.arange(len(sigmas)), sigmas, most)
     return high
+
+
+def _spare(high: NDArray[np.bool_], rows: NDArray[np.intp], sigmas: Floats, most: float, least: int = 0) -> None:
+    """Take back the marks of `rows` beyond the share of them that may have one; the worst keep theirs."""
+    worst_first = rows[np.argsort(-sigmas[rows], kind="stable")]
+    high[worst_first[max(least, int(most * len(rows))) :]] = False

@@ -78,10 +78,12 @@ def fit_additive(
     w = np.ones(len(columns[0])) if weights is None else np.array(weights, dtype=np.float64).reshape(-1)
     s = None if scale is None else np.array(scale, dtype=np.float64).reshape(-1)
     problem = Objective(n=columns[0], d=columns[1], loss=columns[2], kind=objective, delta=first_delta(delta), scale=s)
+    if delta == "adaptive":
+        problem = attrs.evolve(problem, delta=problem.delta * problem.unit)
     theta, found = _best(problem, starts(problem, w), w)
     if delta == "adaptive":
         for _ in range(4):
-            problem = attrs.evolve(problem, delta=TUNING * robust_sigma(problem.residuals(theta[None])[0]))
+            problem = attrs.evolve(problem, delta=TUNING * _sigma(problem, theta))
             theta, found = _best(problem, theta[None], w)
         theta, found = _best(problem, np.concatenate([theta[None], starts(problem, w)]), w)
     return _described(problem, theta, found)
@@ -141,6 +143,11 @@ def robust_sigma(residuals: Floats, least: float = SMALLEST_SIGMA) -> float:
     return max(1.4826 * float(spread), least)
 
 
+def _sigma(problem: Objective, theta: Floats) -> float:
+    """Robust standard deviation of the residuals at `theta` (5,), in the objective's unit never below 1e-6."""
+    return robust_sigma(problem.residuals(theta[None])[0], least=SMALLEST_SIGMA * problem.unit)
+
+
 def _best(problem: Objective, begin: Floats, weights: Floats) -> tuple[Floats, tuple[float, float, bool]]:
     """Polish some steps from every start, then the better half of them to the end."""
     if len(begin) > 2:
@@ -176,6 +183,6 @@ def noise_scale(fit: AdditiveFit, stderr: ArrayLike) -> Floats | None:
         return None
     usual = float(np.median(own[known]))
     own = np.where(known, own, usual)
-    sigma = robust_sigma(fit.problem.residuals(fit.theta[None])[0])
+    sigma = _sigma(fit.problem, fit.theta)
     beyond = max(sigma**2 - usual**2, 0.0)
     return np.asarray(np.sqrt((beyond + usual**2) / (beyond + own**2)))

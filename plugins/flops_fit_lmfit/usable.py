@@ -6,6 +6,7 @@ its reason), or a `FitError` that says what is missing.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -13,15 +14,18 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from flops_fit_core.clusters import cluster_budgets
+from flops_fit_core.budgets import budgets_of, flops_of
 from flops_fit_core.data import Excluded, Runs
 from flops_fit_core.errors import FitError
-from flops_fit_core.text import si
 from flops_fit_lmfit import options
 from flops_fit_lmfit.additive import NAMES
 
 UNDERCOOLED = "undercooled"
 """The flag (`Runs.flags`) of a run whose learning rate had not come down when it ended."""
+ONE_BUDGET = math.log(1.2)
+"""Range of ln C up to which runs of one budget are no sweep over compute, by however much they miss that budget."""
+
+NO_FLAGS = "exclude_undercooled left nothing out: these runs have no column 'flags' to say which were undercooled"
 
 
 @attrs.frozen(kw_only=True)
@@ -30,7 +34,7 @@ class Usable:
 
     Attributes:
         runs: the rows kept, with every column.
-        rows: their indices in the table that was given, shape (n,).
+        rows: their indices in the table that was given, by budget and size, shape (n,).
         excluded: the rows left out, each with its reason.
         notes: how many were left out and why, and what the table itself had to say.
     """
@@ -58,11 +62,14 @@ class Selection:
     def usable(self, runs: Runs) -> Usable:
         """Keep the runs that can be fitted and name the others.
 
+        They come in the order of their budgets and sizes, so that the order of the table changes nothing, seeded
+        resamples included.
+
         Raises:
             FitError: runs of several schedules are mixed without being told to, or none is left.
         """
         reasons = self._reasons(runs)
-        rows = np.array([row for row, reason in enumerate(reasons) if not reason], dtype=np.intp)
+        rows = np.array([row for row in _in_order(runs) if not reasons[row]], dtype=np.intp)
         kept = attrs.evolve(runs, label=[runs.name(row) for row in range(len(runs))]).where(rows)  # rows are renumbered
         if not self.mix_schedules:
             _refuse_mixed_schedules(kept)
@@ -71,7 +78,9 @@ class Selection:
             raise FitError(
                 f"none of the {len(runs)} runs can be fitted; the first, {excluded[0].run}: {excluded[0].reason}"
             )
-        return Usable(runs=kept, rows=rows, excluded=excluded, notes=(*runs.notes, *_counts(excluded, len(runs))))
+        unknown = (NO_FLAGS,) if self.exclude_undercooled and runs.flags is None else ()
+        notes = (*runs.notes, *_counts(excluded, len(runs)), *unknown)
+        return Usable(runs=kept, rows=rows, excluded=excluded, notes=notes)
 
     def _reasons(self, runs: Runs) -> list[str]:
         """Why each row cannot be fitted; empty where it can. The text before the colon is its kind."""
@@ -93,14 +102,16 @@ class Selection:
         return reasons
 
 
+def _in_order(runs: Runs) -> NDArray[np.intp]:
+    """Rows by budget (C where not all state one), then N, D and loss."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        c = np.round(np.log(flops_of(runs)), 2)
+    stated = runs.budget is not None and np.isfinite(runs.budget).all()
+    return np.lexsort((runs.loss, runs.n_tokens, runs.n_params, runs.budget if stated else c))
+
+
 def _not_positive(name: str, values: NDArray[np.float64]) -> Callable[[int], str]:
     return lambda row: f"{name} not a positive number: {values[row]:g}"
-
-
-def flops_of(runs: Runs) -> NDArray[np.float64]:
-    """C of every run, FLOPs: as counted, and 6·N·D where it was not."""
-    six_nd = 6.0 * runs.n_params * runs.n_tokens
-    return six_nd if runs.flops is None else np.where(np.isfinite(runs.flops), runs.flops, six_nd)
 
 
 def _counts(excluded: tuple[Excluded, ...], total: int) -> tuple[str, ...]:
@@ -143,9 +154,10 @@ def require_points(runs: Runs, parameters: int, law: str) -> None:
             raise FitError(
                 f"all {len(runs)} usable runs have {symbol} = {column[0]:g}: {law} needs runs of different {what}"
             )
-    if np.ptp(np.log(flops_of(runs))) < 0.02:
+    flops = flops_of(runs)
+    if np.ptp(np.log(flops)) < ONE_BUDGET and len(np.unique(budgets_of(runs)[0])) == 1:
         raise FitError(
-            f"all {len(runs)} usable runs cost C = {flops_of(runs)[0]:.6g}: {law} needs runs at two or more compute "
+            f"all {len(runs)} usable runs cost about C = {np.median(flops):.6g}: {law} needs runs at two or more compute "
             "budgets (three to judge the trend)"
         )
 
@@ -162,61 +174,3 @@ def require_additive(runs: Runs) -> None:
             "cannot be told from E; the additive law needs runs of different amounts of data"
         )
     require_points(runs, len(NAMES), "the additive law")
-
-
-def budgets_of(runs: Runs, *, bands: bool = True) -> tuple[NDArray[np.float64], tuple[str, ...]]:
-    """The compute budget of every run, and how it is known.
-
-    Budgets that the table states are taken as they are; the others are recovered by clustering C
-    (`flops_fit_core.clusters.cluster_budgets`). Where C does not cluster, the runs are no IsoFLOP sweep, and what
-    lies close together in C does so by chance.
-
-    Args:
-        runs: usable runs.
-        bands: where C does not cluster, divide it into bands a factor of two wide, which are good enough to
-            hold runs out by; else the runs that state no budget are each one of its own.
-
-    Returns:
-        Budgets in FLOPs, shape (n,), equal within a group; notes on the groups, empty where all were stated.
-
-    Raises:
-        FitError: without bands, where no run states a budget and C does not cluster.
-    """
-    stated = np.full(len(runs), np.nan) if runs.budget is None else runs.budget
-    known = np.isfinite(stated) & (stated > 0)
-    if known.all():
-        return _merge_rounding(stated), ()
-    flops = flops_of(runs)[~known]
-    clusters = cluster_budgets(flops)
-    budget = np.array(stated)
-    if clusters.grouped():
-        budget[~known], note = clusters.budget, str(clusters)
-    elif bands:
-        budget[~known] = _bands(flops)
-        note = "C does not group into budgets: runs were held out by bands of C a factor of two wide"
-    elif known.any():
-        budget[~known], note = flops, "C does not group into budgets where none is stated"
-    else:
-        raise FitError(
-            f"the C of {len(runs)} usable runs, {si(flops.min())} to {si(flops.max())} FLOPs, does not group into budgets: "
-            "without budgets there is no minimum over sizes to see. State them in a column 'budget', or fit 'ensemble' or "
-            "'surface', which need none"
-        )
-    return _merge_rounding(budget), (note,)
-
-
-def _bands(flops: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Each run's band of C, a factor of two wide, by its geometric mean."""
-    band = np.floor(np.log2(flops.max() / flops)).astype(int)
-    log_c = np.bincount(band, np.log(flops)) / np.maximum(np.bincount(band), 1)
-    return np.asarray(np.exp(log_c[band]))
-
-
-def _merge_rounding(budget: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give budgets that differ by less than one part in 1e6 (printed and read again) one value."""
-    order = np.argsort(budget, kind="stable")
-    steps = np.diff(np.log(budget[order]), prepend=np.log(budget[order[:1]]))
-    group = np.cumsum(steps > 1e-6)
-    merged = np.empty_like(budget)
-    merged[order] = budget[order][np.searchsorted(group, group)]
-    return merged

@@ -65,6 +65,62 @@ def test_rows_that_are_left_out_are_said_to_be(table):
     assert note.endswith("runs.csv: 1 of 3 rows were left out, as they cannot be used: line 4: loss is missing")
 
 
+@pytest.mark.parametrize(("good", "said"), [
+    ((), "lines 12 to 51"),
+    ((12, 19, 30, 32, 50), "lines 13 to 18, 20 to 29, 31, 33 to 49, 51"),
+    (range(13, 52), "line 12"),
+    (range(14, 52), "lines 12 to 13"),
+])  # fmt: skip
+def test_the_places_of_all_bad_rows_are_said(table, good, said):
+    rows = "".join(f"1e6,{line}e8,{3 if line in good else 'z'}\n" for line in range(2, 52))
+    path = table("n_params,n_tokens,loss\n" + rows + "1e6,1e8,3\n")
+    named = f"; line 11: loss is 'z', not a number; and {40 - len(good)} more: {said}"
+    (note,) = [note for note in read_runs(path, bad_rows="drop").notes if "left out" in note]
+    assert note.endswith(named)
+    with pytest.raises(InputError, match="Numbers are written in full") as error:
+        read_runs(path)
+    assert f"{named}. Numbers are" in str(error.value)
+
+
+def test_hundreds_of_scattered_rows_are_all_named_where_they_are_dropped(table):
+    rows = "".join(f"1e6,{line}e8,{3 if line % 2 else ''}\n" for line in range(2, 702))
+    path = table("n_params,n_tokens,loss\n" + rows)
+    (note,) = [note for note in read_runs(path, bad_rows="drop").notes if "left out" in note]
+    assert note.endswith("; and 340 more: lines " + ", ".join(map(str, range(22, 702, 2))))
+    with pytest.raises(InputError, match=r"; and 340 more: lines 22, 24, 26, .*, 220 and 240 others\. Correct"):
+        read_runs(path)
+
+
+def test_rows_of_a_data_frame_are_all_named_by_their_index():
+    pandas = pytest.importorskip("pandas")
+    index = [*range(100, 110), 7, 6, "a", "007", 8, 3, 3, -1, 1.5, "b"]
+    frame = pandas.DataFrame({"n_params": 1e6, "n_tokens": range(1, 21), "loss": [None] * 19 + [3.0]}, index=index)
+    (note,) = [note for note in read_runs(frame, bad_rows="drop").notes if "left out" in note]
+    assert note.endswith(
+        "; and 9 more: index 6 to 8, index a, index 007, index 3 (iloc 15), index 3 (iloc 16), index -1, index 1.5"
+    )
+
+
+@pytest.mark.parametrize(("digits", "said"), [
+    ("1" * 400, "inf, not finite"), ("-" + "1" * 400, "-inf, not finite"), ("1" * 5000, "inf, not finite"),
+])  # fmt: skip
+@pytest.mark.parametrize(("layout", "place"), [("{0}\n{1}\n", "line 2"), ("[{0}, {1}]", "row 2")])
+def test_a_whole_number_too_large_for_a_float_is_a_bad_row(table, digits, said, layout, place):
+    rows = ['{"n_params": 1e6, "n_tokens": %s, "loss": 3}' % tokens for tokens in ("100", digits)]  # noqa: UP031
+    path = table(layout.format(*rows), "runs.jsonl")
+    with pytest.raises(InputError, match=f"1 of 2 rows cannot be used: {place}: n_tokens is {said}"):
+        read_runs(path)
+    assert read_runs(path, bad_rows="drop").n_tokens.tolist() == [100]
+
+
+def test_a_long_number_that_nobody_reads_as_one_is_kept(table):
+    long = "1" * 400
+    (run,) = read_runs(table(f'{{"n_params": 1, "n_tokens": 1, "loss": 3, "label": {long}}}', "runs.json")).label
+    assert run == long
+    (size,) = read_runs(table("n_params,n_tokens,loss,size\n1,1,3," + "1" * 5000 + "\n")).size
+    assert size == "1" * 5000
+
+
 @pytest.mark.parametrize(("text", "said"), [
     ("3,905", "'3,905' has a comma: write 3.905 where it is a decimal one, 3905 where it separates thousands"),
     ("3,9", "'3,9' has a decimal comma: write 3.9"),
@@ -120,8 +176,14 @@ def test_rows_that_contradict_themselves_are_noted_by_line(table):
     rows = [f"{n}e6,1e8,{7 * n}e14,3.{n}\n" for n in range(1, 7)]
     rows[3] = "4e6,1e11,28e14,3.4\n"
     (note,) = [n for n in read_runs(table("n_params,n_tokens,flops,loss\n" + "".join(rows))).notes if "contradict" in n]
-    assert "at line 5 (0.001 times)" in note
+    assert "at line 5 (0.001 times): C" in note
     assert not any("contradict" in n for n in read_runs(table("n_params,n_tokens,flops,loss\n" + rows[0])).notes)
+
+
+def test_all_rows_that_contradict_themselves_are_named(table):
+    rows = "".join(f"1e6,{'1e11' if 5 <= line < 20 else '1e8'},6e14,{line}\n" for line in range(2, 60))
+    (note,) = [n for n in read_runs(table("n_params,n_tokens,flops,loss\n" + rows)).notes if "contradict" in n]
+    assert "line 14 (0.001 times) and 5 more (lines 15 to 19): C" in note
 
 
 def test_a_list_of_columns_is_answered_with_the_mapping(table):

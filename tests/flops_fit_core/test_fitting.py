@@ -1,10 +1,12 @@
 """`flops_fit.fit` by one fitter and by several: which fits come back, and what is said of the others."""
 
 import attrs
+import numpy as np
 import pytest
 
 import flops_fit
 from flops_fit_core.data import CostModel, Estimate, Excluded, Fit, Runs
+from flops_fit_core.diagnostics import said_of
 from flops_fit_core.errors import FitError, InputError
 
 
@@ -34,6 +36,28 @@ def test_of_several_fitters_one_that_fails_is_named_and_costs_no_other_fit():
         fits = flops_fit.fit(runs(), [Works(), Breaks()])
     assert [fit.fitter for fit in fits] == ["works"]
     assert said[0].filename == __file__
+
+
+def test_fitters_that_disagree_are_named_in_the_first_fits_notes():
+    @attrs.frozen
+    class Law:
+        k: float
+
+        def fit(self, runs, cost):
+            params = {"k": Estimate(value=self.k)}
+            draws = {"k": self.k * np.linspace(0.99, 1.01, 101)}
+            return Fit(fitter=f"law {self.k:g}", params=params, cost=cost, draws=draws, largest_budget=1e15)
+
+        def optimum(self, params, cost, budget):
+            n = params["k"] * budget**0.5
+            return n, cost.tokens(n, budget), 2.0 + 0 * n
+
+    fits = flops_fit.fit(runs(), [Law(1.0), Law(1.001), Law(2.0)])
+    said = [note for note in fits[0].notes if "disagree" in note]
+    assert [note.split(" disagree about ")[0] for note in said] == ["law 1 and law 2"]
+    assert not any("disagree" in note for fit in fits[1:] for note in fit.notes)
+    told = [d.message for d in said_of(fits, runs())]
+    assert sum("disagree" in message for message in told) == 1
 
 
 def test_where_every_fitter_fails_that_is_the_error():

@@ -128,6 +128,24 @@ def test_what_a_fitter_did_not_set_is_not_printed():
     )
 
 
+def test_a_prediction_far_beyond_the_runs_is_doubted_where_it_is_printed():
+    made = fit()
+    lines = summary(made).splitlines()
+    (at,) = [i for i, line in enumerate(lines) if line == f"note: {made.predict(1e23).warning}"]
+    assert "1e23 FLOPs is 100 times the largest budget that was trained" in lines[at]
+    assert at > max(i for i, line in enumerate(lines) if line.startswith("|"))
+    assert lines[at + 1] == "note: a note"
+    assert "FLOPs is" not in summary(fit(largest_budget=None))
+
+
+def test_what_several_predictions_doubt_is_printed_once():
+    made = fit(model_error=None)
+    assert made.predict(1e22).warning in made.predict(1e23).warning != made.predict(1e22).warning
+    text = summary(made)
+    assert text.count("the interval is of sampling alone: fitter 'surface'") == 1
+    assert f"note: {made.predict(1e23).warning}\n" in text
+
+
 def test_without_any_interval_there_are_no_columns_of_dashes():
     text = summary(fit(draws={}))
     assert "| C | quantity | value |\n" in re.sub(" +", " ", text)

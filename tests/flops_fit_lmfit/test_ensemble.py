@@ -215,7 +215,7 @@ def test_order_and_seed_repeat(wide):
     again = QUICK.fit(runs, SIX_ND)
     assert again == wide
     shuffled = QUICK.fit(runs.where(np.random.default_rng(4).permutation(len(runs))), SIX_ND)
-    assert shuffled.values == pytest.approx(wide.values, rel=1e-5)
+    assert shuffled.params == wide.params
 
 
 def test_survives_json(wide):

@@ -97,8 +97,47 @@ def test_only_high_losses_and_at_most_three_in_ten_of_a_budget():
     excess[:5] = [0.06, 0.1, 0.2, 0.09, 0.3]
     excess[10:15] = -0.5
     excess[15] = 0.051
-    mask = mark(excess, 0.01, budget)
+    mask = mark(excess / 0.01, budget)
     assert np.flatnonzero(mask).tolist() == [1, 2, 4, 15]
+
+
+@pytest.mark.parametrize(("budgets", "sizes"), [(6, 3), (10, 2)])
+def test_of_a_budget_with_few_runs_one_may_be_bad(budgets, sizes):
+    for seed in range(10):
+        runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.003, budgets=budgets, sizes=sizes, seed=seed)
+        loss = runs.loss.copy()
+        loss[-2] *= 1.5
+        spoilt = Runs(n_params=runs.n_params, n_tokens=runs.n_tokens, loss=loss, budget=runs.budget)
+        assert np.flatnonzero(find_outliers(spoilt, SIX_ND).mask).tolist() == [len(loss) - 2]
+
+
+def test_a_bad_run_among_scattered_ones_does_not_move_the_answer():
+    law = ADDITIVE["chinchilla"]
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        n = 10 ** rng.uniform(7, 10, 40)
+        d = n * 10 ** rng.uniform(0.3, 3.3, 40)
+        loss = additive.loss(law, n, d) * np.exp(0.003 * rng.standard_normal(40))
+        top = int(np.argmax(n * d))
+        loss[top] *= 1.5
+        fit = EnsembleFitter(bootstrap=0).fit(Runs(n_params=n, n_tokens=d, loss=loss), SIX_ND)
+        assert [item.run for item in fit.excluded] == [f"row {top + 1}"]
+        assert fit.predict(1e24).n_params.value == pytest.approx(float(additive.optimum(law, SIX_ND, 1e24)[0]), rel=0.4)
+
+
+def test_of_all_runs_at_most_three_in_ten_go():
+    sigmas = np.where(np.arange(20) % 2 == 0, 6.0 + np.arange(20), 0.0)
+    assert np.flatnonzero(mark(sigmas, np.arange(20.0))).tolist() == [8, 10, 12, 14, 16, 18]
+
+
+def test_a_run_known_to_be_noisy_is_judged_by_its_own_standard_error():
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.003)
+    stderr, loss = np.full(len(runs), 0.003), runs.loss.copy()
+    stderr[[10, 20]], loss[[10, 12]] = 0.05, loss[[10, 12]] * 1.1
+    known = Runs(**{**runs.columns(), "loss": loss, "loss_stderr": stderr * loss})
+    assert np.flatnonzero(find_outliers(known, SIX_ND).mask).tolist() == [12]
+    unknown = Runs(**{**runs.columns(), "loss": loss})
+    assert np.flatnonzero(find_outliers(unknown, SIX_ND).mask).tolist() == [10, 12]
 
 
 def test_names_each_run_with_its_reason():
