@@ -5,13 +5,16 @@ In: numbers and rows. Out: short strings and Markdown; no science happens here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 
 def si(value: float | None, digits: int = 4) -> str:
-    """Format a count with its power of ten: ``5.76e+23`` as ``5.76e23``, ``4300`` as ``4300``."""
+    """Format a count with its power of ten: ``5.76e+23`` as ``5.76e23``, ``4300`` as ``4,300``."""
     if value is None:
         return "—"
+    if not math.isfinite(value):
+        return f"{value:g}"  # inf, -inf or nan: the open end of an interval, what overflowed
     if value == 0 or 1e-3 <= abs(value) < 1e5:
         return f"{value:.{digits}g}" if abs(value) < 1000 else f"{value:,.0f}"
     mantissa, exponent = f"{value:.{digits - 1}e}".split("e")

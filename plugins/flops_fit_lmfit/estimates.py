@@ -36,7 +36,13 @@ def estimate(value: float, draws: Floats | None, confidence: float) -> Estimate:
         return Estimate(value=value)
     tail = (1.0 - confidence) / 2.0
     with np.errstate(over="ignore", invalid="ignore"):  # A and B are heavy-tailed: a draw may overflow
-        low, high, *middle = np.quantile(draws, [tail, 1.0 - tail, *MIDDLE])
+        low, high, *middle = _quantiles(draws, [tail, 1.0 - tail, *MIDDLE])
         stderr = float(np.std(draws, ddof=1))
         told = np.isfinite(stderr) and stderr <= HEAVY * (middle[1] - middle[0]) / 2.0
     return Estimate(value=value, low=float(low), high=float(high), stderr=stderr if told else None)
+
+
+def _quantiles(draws: Floats, at: list[float]) -> Floats:
+    """Quantiles; between a draw and one that is infinite the higher of the two, as there is no number between."""
+    found = np.quantile(draws, at)
+    return np.where(np.isnan(found), np.quantile(draws, at, method="higher"), found)

@@ -51,7 +51,7 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
             calc_covar=not problem.is_huber,
             nan_policy="propagate",
         )
-        with np.errstate(over="ignore", invalid="ignore"):  # far too long a step: scipy takes it back
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far too long a step: scipy takes it back
             result = minimizer.minimize(
                 method="least_squares",
                 jac=lambda p: problem.jacobian(_theta(problem, p)[0]) @ (chain(problem, p) if known is None else known),
@@ -158,7 +158,7 @@ def _parameters(problem: Objective, start: Floats, given: lmfit.Parameters) -> l
         par = params[name]
         if par.vary and par.min <= 0 and np.isinf(par.max):
             params.add(f"ln_{name}_center", value=float(theta[1 + at]))
-            par.set(expr=_raw(problem, at))
+            par.set(expr=_raw(problem, at), min=-np.inf)  # lmfit squares a value with a bound: it might overflow
         elif par.vary:
             par.set(value=float(values[name]))
     return params

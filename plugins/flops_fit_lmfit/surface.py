@@ -147,7 +147,7 @@ class SurfaceFitter(Selection):
 
         Raises:
             InputError: no such parameter, or parameters of the user's own, which a profile does not know.
-            FitError: as for `fit`.
+            FitError: as for `fit`, or the runs do not identify the parameter.
         """
         if self.params is not None:
             raise InputError("profile holds one parameter and frees the others: it takes no params of your own")
@@ -222,12 +222,14 @@ class SurfaceFitter(Selection):
         k = len(found.problem.loss)
         if k < bootstrap.FEWEST_RUNS:
             return {}, (f"no sampling interval: {k} runs are too few to resample, {bootstrap.FEWEST_RUNS} are needed",)
+        if not found.converged:
+            return {}, ("no sampling interval: the fit itself did not converge",)
         if self.params is not None:
             theta, short = constrained.refit(found, self.params, draws=self.bootstrap, seed=self.seed), 0
         else:
             refits = bootstrap.refit(found.problem, found.theta, draws=self.bootstrap, seed=self.seed)
             theta, short = refits.theta, int((~refits.converged).sum())
-        if not found.converged or short > MOST_SHORT * self.bootstrap:
+        if short > MOST_SHORT * self.bootstrap:
             return {}, (f"{NOT_TOLD}: {short} of {self.bootstrap} did not converge",)
         notes = (f"{short} of {self.bootstrap} bootstrap refits did not converge fully",) if short else ()
         return found.problem.params(theta), notes

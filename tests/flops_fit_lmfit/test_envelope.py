@@ -163,7 +163,9 @@ def test_wrong_losses_are_used_on_request_and_named_all_the_same():
 
 
 def test_a_loss_too_low_that_had_to_be_used_is_named():
-    few = changed(changed(grid(points=3, budgets=np.geomspace(1e17, 1e21, 5)), 7, 0.7), 6, 0.8)  # two of three: one stays
+    few = changed(
+        changed(grid(points=3, budgets=np.geomspace(1e17, 1e21, 5)), 7, 0.7), 6, 0.8
+    )  # two of three: one stays
     found = EnvelopeFitter(bootstrap=0).fit(few, CostModel.six_nd())
     assert found.n_used == 14
     assert any(note.startswith(f"{few.name(6)} is used, but too low to be true") for note in found.notes)
