@@ -30,8 +30,10 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
     Raises:
         InputError: no fit is given, or no budget is and no fit knows its largest.
     """
-    if not fits:
-        raise InputError("compare needs at least one fit")
+    if isinstance(fits, Fit) or not fits:
+        raise InputError(
+            "compare takes the list of several fits, such as compare(flops_fit.fit(runs, ['ensemble', 'surface']))"
+        )
     largest = largest_budget(fits)
     if budgets is None:
         if largest is None:

@@ -5,13 +5,14 @@ In: records, the table of runs and the fits. Out: `Diagnostic` values in plain w
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
 import attrs
 import numpy as np
 
-from flops_fit_core.budgets import budgets_of
+from flops_fit_core.budgets import budgets_of, flops_of
 from flops_fit_core.cells import best_of_cells
 from flops_fit_core.compare import disagreements, largest_budget
 from flops_fit_core.data import Diagnostic, Fit, RunRecord, Runs
@@ -24,6 +25,8 @@ MIN_BUDGETS = 3
 MIN_SIZES = 3
 """Sizes of a budget below which its lowest loss is at an edge whatever the runs are."""
 FAR = 40.0
+_OFF_BUDGET = 1.5
+"""Times that a run's budget may be off its C before a unit is the likelier reason."""
 _FEW_TOKENS, _MANY_TOKENS, _SMALLEST_SWEEP = 0.3, 1e5, 1e7
 """Units of data per parameter, and C in FLOPs, beyond which hardly any sweep is: language models' optimum is near 20."""
 _SHOWN = 12
@@ -58,6 +61,7 @@ def doubted(fit: Fit, runs: Runs) -> Fit:
     judged = _judged(_not_left_out(runs, fit))
     found = [
         *_units(judged),
+        *_off_budgets(judged),
         *_too_few_budgets(judged),
         *_edges(judged),
         *_no_optimum(fit, judged),
@@ -257,6 +261,25 @@ def _units(runs: Runs) -> list[Diagnostic]:
             message=f"the usual run has {si(ratio, 3)} units of data per parameter, and the largest costs 6·N·D = "
             f"{si(largest, 3)} FLOPs: if that is not so, n_params or n_tokens is in thousands, millions or billions, or the two "
             "were swapped",
+        )
+    ]
+
+
+def _off_budgets(runs: Runs) -> list[Diagnostic]:
+    """Runs that state a budget which is far from what they cost."""
+    if runs.budget is None:
+        return []
+    ratio = runs.budget / flops_of(runs)
+    off = np.flatnonzero(np.abs(np.log(ratio)) > math.log(_OFF_BUDGET))
+    if not len(off):
+        return []
+    worst = off[np.argmax(np.abs(np.log(ratio[off])))]
+    return [
+        Diagnostic(
+            kind="columns",
+            message=f"{len(off)} of {len(runs)} runs state a budget more than {_OFF_BUDGET:g} times off their own C, such as "
+            f"{runs.name(int(worst))}, whose budget is {ratio[worst]:.3g} times its C (6·N·D where the table has no FLOPs): look "
+            "at the units of budget, flops, n_params and n_tokens",
         )
     ]
 

@@ -68,6 +68,8 @@ def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
             f"{si(budget)} FLOPs is {extrapolation:.3g} times the largest budget that was trained; so far below it the "
             "law's form is a guess unless runs were that small: train budgets near this one"
         )
+    if fit.converged is False:
+        doubts.append("the fit did not converge, or its runs do not tell its parameters: its notes say which")
     if n < 1 or d < 1:
         doubts.append(
             f"this optimum, {si(float(n), 3)} parameters and {si(float(d), 3)} units of data, cannot be trained: the runs do "

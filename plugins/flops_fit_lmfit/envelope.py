@@ -26,7 +26,7 @@ from flops_fit_lmfit.estimates import estimates
 from flops_fit_lmfit.holdout import Held, Law
 from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.trend import Laws
-from flops_fit_lmfit.usable import Selection
+from flops_fit_lmfit.usable import Selection, require_trend
 
 Floats = NDArray[np.float64]
 
@@ -92,8 +92,7 @@ class EnvelopeFitter(Selection):
         """
         usable = self.usable(runs)
         runs = usable.runs
-        if len(runs) and np.ptp(runs.loss) == 0:
-            raise FitError(f"all {len(runs)} usable runs have loss {runs.loss[0]:g}: no size is better than another")
+        require_trend(runs)
         outliers = find_outliers(runs, cost, low=True)
         table, cost, notes = self._table(self._kept(runs, outliers), cost)
         inside, optima, laws = _frontier(table, cost)

@@ -38,7 +38,7 @@ from flops_fit_lmfit.holdout import Held, Law
 from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.slices import PARABOLA
 from flops_fit_lmfit.trend import Laws
-from flops_fit_lmfit.usable import Selection
+from flops_fit_lmfit.usable import Selection, require_trend
 
 Floats = NDArray[np.float64]
 
@@ -91,10 +91,11 @@ class IsoFlopFitter(Selection):
         """Fit the curves and the power laws through their minima.
 
         Raises:
-            FitError: fewer than two budgets have a usable minimum; it says why each was left out.
+            FitError: fewer than two budgets have a usable minimum; it says why each was left out. All losses are equal.
         """
         usable = self.usable(runs)
         runs = usable.runs
+        require_trend(runs)
         budget, notes = budgets_of(runs, bands=False)
         cost, cost_notes = cost_of_budgets(runs, budget, cost)
         outliers = find_outliers(runs, cost, low=True)

@@ -132,6 +132,16 @@ def _refuse_mixed_schedules(runs: Runs) -> None:
         )
 
 
+def require_trend(runs: Runs) -> None:
+    """Refuse runs among which no size is better than another.
+
+    Raises:
+        FitError: all losses are equal.
+    """
+    if len(runs) and np.ptp(runs.loss) == 0:
+        raise FitError(f"all {len(runs)} usable runs have loss {runs.loss[0]:g}: no size is better than another")
+
+
 def require_points(runs: Runs, parameters: int, law: str) -> None:
     """Refuse a table that cannot identify a law in N and D.
 

@@ -54,6 +54,12 @@ def test_intervals_that_do_not_overlap_are_a_diagnostic():
     assert disagreements([fit(spread=0.05), fit("two", k=0.105, spread=0.05)], 1e20) == []
 
 
+def test_one_fit_is_nothing_to_compare():
+    for nothing in (fit(), []):
+        with pytest.raises(InputError, match="compare takes the list of several fits"):
+            compare(nothing, [1e20])
+
+
 def test_what_is_compared_by_hand_says_its_disagreements_too():
     apart = [fit(spread=0.05), fit("two", k=0.2, spread=0.05)]
     assert "note: one and two disagree about N_opt at 1e20 FLOPs" in str(compare(apart, [1e19, 1e22]))
@@ -93,7 +99,7 @@ def test_fits_of_one_name_are_numbered():
 
 
 def test_bad_input():
-    with pytest.raises(InputError, match="at least one fit"):
+    with pytest.raises(InputError, match="list of several fits"):
         compare([])
     with pytest.raises(InputError, match="-1"):
         disagreements([fit(), fit()], -1)

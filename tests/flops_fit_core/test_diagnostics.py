@@ -228,6 +228,17 @@ def test_a_study_says_it_once(tmp_path):
     assert "2 budgets show a line" in str(flops_fit.fit(result.runs, "surface"))
 
 
+def test_budgets_that_are_not_what_the_runs_cost_are_suspected():
+    runs = sweep()
+    assert not any("off their own C" in note for note in notes(runs))
+    wrong = runs.budget.copy()
+    wrong[3] *= 1e4
+    for budget, count, times in ((1e3 * runs.budget, len(runs), "1e+03"), (wrong, 1, "1e+04")):
+        (note,) = [n for n in notes(attrs.evolve(runs, budget=budget)) if "off their own C" in n]
+        assert note.startswith(f"{count} of {len(runs)} runs state a budget more than 1.5 times off")
+        assert f"whose budget is {times} times its C" in note
+
+
 def test_columns_that_were_swapped_are_suspected():
     runs = sweep()
     assert not any("swapped" in note for note in notes(runs))

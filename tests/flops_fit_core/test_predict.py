@@ -155,6 +155,11 @@ def test_warns_far_below_the_largest_budget() -> None:
     assert "1e10 FLOPs is 1e-10 times the largest budget" in predict(made(), LAW, 1e10).warning
 
 
+def test_a_fit_that_did_not_converge_says_so_with_every_answer() -> None:
+    assert "did not converge" in predict(made(converged=False), LAW, 1e20).warning
+    assert predict(made(converged=True), LAW, 1e20).warning == predict(made(), LAW, 1e20).warning == ""
+
+
 def test_warns_of_an_optimum_that_nobody_can_train() -> None:
     for k in (1e-12, 1e12):  # less than a parameter, less than a token
         fit = made(params={"k": Estimate(value=k), "a": Estimate(value=0.5), "e": Estimate(value=2.0)})

@@ -137,6 +137,15 @@ def test_an_origin_where_a_law_ran_away_does_not_judge():
         assert frontier_weight(*away) == 0.75
 
 
+def test_an_answer_that_is_one_members_alone_says_whose():
+    for runs, name in ((additive_sweep(LAW, budgets=6)[0], "surface"), (frontier_sweep(budgets=6)[0], "frontier")):
+        fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
+        assert fit.values["weight"] == (name == "frontier")
+        assert sum(note.startswith(f"the answer is that of '{name}' alone") for note in fit.notes) == 1
+    even = QUICK.fit(additive_sweep(LAW, noise=0.01, budgets=4)[0], SIX_ND)
+    assert not any("alone" in note for note in even.notes)
+
+
 def test_few_budgets_take_the_shipped_odds_and_say_so():
     fit = QUICK.fit(additive_sweep(LAW, noise=0.01, budgets=4)[0], SIX_ND)
     assert fit.values["weight"] == 0.75

@@ -266,6 +266,11 @@ def test_order_of_rows_and_units_change_nothing_but_the_units():
     assert other["E"] == pytest.approx(base["E"] * 2, rel=1e-6)
 
 
+def test_equal_losses_have_no_minimum():
+    with pytest.raises(FitError, match="usable runs have loss 3: no size is better than another"):
+        fit(changed(sweep(), loss=np.full(len(sweep()), 3.0)))
+
+
 def test_either_parameter_count_convention():
     """Embeddings weigh more in small models, so the exponent is larger without them (Porian et al. 2024)."""
     law = {**CHINCHILLA, "alpha": 0.3, "beta": 0.3}
