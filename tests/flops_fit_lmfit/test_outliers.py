@@ -197,7 +197,7 @@ def test_ten_percent_diverged_runs_cost_little():
     budget = 1e22
     truth = np.log(float(additive.optimum(law, SIX_ND, budget)[0]))
     errors = []
-    for seed in range(60):
+    for seed in range(120):  # the ratio of so many sweeps is off by some 0.06; docs/outliers.md has more designs
         fits = [
             EnsembleFitter(bootstrap=0).fit(additive_sweep(law, noise=0.01, seed=seed, diverged=share)[0], SIX_ND)
             for share in (0.0, 0.1)
