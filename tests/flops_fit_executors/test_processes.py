@@ -268,7 +268,11 @@ def test_ctrl_c_at_a_terminal_leaves_no_orphan_and_no_worker_traceback(tmp_path)
     os.killpg(driver.pid, signal.SIGINT)  # as a terminal does: the whole process group
     out, err = driver.communicate(timeout=120)
     # On a busy machine loky's tracker may warn of a semaphore that was removed before it was told so: nothing is leaked.
-    said = [line for line in err.splitlines() if not ("resource_tracker" in line or line.strip().startswith("warnings.warn"))]
+    said = [
+        line
+        for line in err.splitlines()
+        if not ("resource_tracker" in line or line.strip().startswith("warnings.warn"))
+    ]
     assert (out, said, driver.returncode) == ("stopped\n", [], 0)
     until(lambda: not any(map(alive, pids)), "the workers are gone")
 
