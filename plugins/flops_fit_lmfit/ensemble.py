@@ -54,7 +54,7 @@ class EnsembleFitter(Selection):
     On published sweeps the ensemble's error of later budgets' losses is half the plain additive fit's (``docs/holdout.md``).
     Where the additive law is true, it is 0.98 to 1.12 times the plain fit's by the same measure, on average over four laws
     (six to nine budgets, noise 0.3 and 1 %). Of the true loss ten and a hundred times beyond the largest budget it is 1.05
-    to 1.42 times, for the worst of those laws 1.7 times; for laws drawn at random 1.0 to 1.9 times on average.
+    to 1.42 times, for the worst of those laws 1.7 times; for laws drawn at random 0.9 to 1.9 times on average.
 
     The sampling interval is that of the additive member's case bootstrap, in logarithms, centred on the
     average: a fit with priors must not be bootstrapped. The prediction interval adds the model's error, which is nowhere
