@@ -285,7 +285,7 @@ def _off_budgets(runs: Runs) -> list[Diagnostic]:
 
 
 def _too_few_budgets(runs: Runs) -> list[Diagnostic]:
-    if runs.budget is None or not len(runs) or np.isnan(runs.budget).any():  # a run at no budget has a C of its own
+    if runs.budget is None or not len(runs):
         return []
     n = len(np.unique(runs.budget))
     if n >= MIN_BUDGETS:

@@ -22,6 +22,8 @@ Floats = NDArray[np.float64]
 
 PRECISION = 1e-12
 MOST_STEPS = 300
+SEARCH = {"x_scale": "jac", "ftol": PRECISION, "xtol": PRECISION, "gtol": PRECISION, "max_nfev": MOST_STEPS}
+"""How scipy's ``least_squares`` searches, here and for a profile."""
 
 
 def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameters | None = None) -> Any:
@@ -55,13 +57,9 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
             result = minimizer.minimize(
                 method="least_squares",
                 jac=lambda p: problem.jacobian(_theta(problem, p)[0]) @ (chain(problem, p) if known is None else known),
-                x_scale="jac",
                 loss="huber" if problem.is_huber else "linear",
                 f_scale=problem.delta,
-                ftol=PRECISION,
-                xtol=PRECISION,
-                gtol=PRECISION,
-                max_nfev=MOST_STEPS,
+                **SEARCH,
             )
         if problem.is_huber:
             for par in result.params.values():

@@ -20,7 +20,7 @@ from flops_fit_core.errors import FitError, InputError, nearest
 from flops_fit_lmfit import identify
 from flops_fit_lmfit.additive import NAMES
 from flops_fit_lmfit.objective import Objective
-from flops_fit_lmfit.polish import MOST_STEPS, PRECISION
+from flops_fit_lmfit.polish import SEARCH
 from flops_fit_lmfit.solve import AdditiveFit
 
 Floats = NDArray[np.float64]
@@ -178,13 +178,9 @@ def _least(problem: Objective, start: Floats, held: Floats, moves: Floats, *, e_
             start,
             jac=lambda phi: problem.jacobian(held + phi @ moves) @ moves.T,
             bounds=(lowest, np.inf),
-            x_scale="jac",
             loss="huber" if problem.is_huber else "linear",
             f_scale=problem.delta,
-            ftol=PRECISION,
-            xtol=PRECISION,
-            gtol=PRECISION,
-            max_nfev=MOST_STEPS,
+            **SEARCH,
         )
         theta = held + result.x @ moves
         return float(problem.value(theta[None], np.ones(len(problem.loss)))[0]), theta

@@ -175,7 +175,7 @@ class SurfaceFitter(Selection):
         """The runs that are marked; `found`, the fit of all of them where it is at hand, saves the rule its own."""
         if self.outliers == "keep":
             return Outliers.none(len(runs))
-        robust = found is not None and self.objective == "log_huber" and self.params is None
+        robust = self.objective == "log_huber" and self.params is None
         return find_outliers(runs, cost, additive=found.params if found is not None and robust else None)
 
     def _kept(self, runs: Runs, cost: CostModel) -> Runs:

@@ -106,7 +106,7 @@ def test_rows_of_a_data_frame_are_all_named_by_their_index():
 ])  # fmt: skip
 @pytest.mark.parametrize(("layout", "place"), [("{0}\n{1}\n", "line 2"), ("[{0}, {1}]", "row 2")])
 def test_a_whole_number_too_large_for_a_float_is_a_bad_row(table, digits, said, layout, place):
-    rows = ['{"n_params": 1e6, "n_tokens": %s, "loss": 3}' % tokens for tokens in ("100", digits)]  # noqa: UP031
+    rows = [f'{{"n_params": 1e6, "n_tokens": {tokens}, "loss": 3}}' for tokens in ("100", digits)]
     path = table(layout.format(*rows), "runs.jsonl")
     with pytest.raises(InputError, match=f"1 of 2 rows cannot be used: {place}: n_tokens is {said}"):
         read_runs(path)
