@@ -60,7 +60,7 @@ def chinchilla_table(result: Result, compute_budgets: Sequence[float]) -> Table:
         head=tuple(columns),
         rows=tuple(zip(*columns.values(), strict=True)),
         data=tuple(_numbers(p) for p in predictions),
-        notes=tuple(p.warning for p in predictions if p.warning),
+        notes=(*_simulated(result), *dict.fromkeys(p.warning for p in predictions if p.warning)),
     )
 
 
@@ -129,7 +129,7 @@ def answer_text(result: Result) -> str:
         percent = f"{100 * result.fit.confidence:g} %"
         compared = result.compare([max(result.plan.budgets)])
         parts.append(f"The fits side by side, in brackets their {percent} prediction intervals:\n\n{compared}")
-    parts.append("\n".join(f"note: {text}" for text in _doubts(result)))
+    parts.append("\n".join(f"note: {text}" for text in _doubts(result, table)))
     if result.output_dir is not None:
         parts.append(f"Everything is in {result.output_dir}")
     return "\n\n".join(filter(None, parts))
@@ -138,7 +138,7 @@ def answer_text(result: Result) -> str:
 def answer_html(result: Result) -> str:
     """The same for a notebook."""
     table = own_table(result)
-    doubts = "".join(f"<li>{escape(text)}</li>" for text in _doubts(result))
+    doubts = "".join(f"<li>{escape(text)}</li>" for text in _doubts(result, table))
     shown = table._repr_html_() if table else ""
     return f"<p>{escape(_title(result))}</p>{shown}<p>{escape(trained_for(result))}</p><ul>{doubts}</ul>"
 
@@ -166,5 +166,11 @@ def _title(result: Result) -> str:
     return f"{result.workload}: {done} of {len(result.plan)} runs done at {len(result.plan.budgets)} budgets{by}"
 
 
-def _doubts(result: Result) -> Iterable[str]:
-    return [str(diagnostic) for diagnostic in result.diagnostics]
+def _doubts(result: Result, table: Table | None) -> list[str]:
+    """What the diagnostics say and the table does not."""
+    said = () if table is None else table.notes
+    return [text for text in map(str, result.diagnostics) if text not in said]
+
+
+def _simulated(result: Result) -> list[str]:
+    return [str(diagnostic) for diagnostic in result.diagnostics if diagnostic.kind == "simulated"]

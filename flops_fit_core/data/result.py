@@ -7,6 +7,7 @@ plots and reports.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,7 +63,7 @@ class Table:
         head: column titles.
         rows: cells as text.
         data: the numbers behind them, one mapping a row.
-        notes: what to doubt about single rows.
+        notes: what to doubt about it, or about single rows.
     """
 
     head: tuple[str, ...]
@@ -74,7 +75,7 @@ class Table:
         return "\n".join([markdown_table(self.head, self.rows), *(f"\nnote: {note}" for note in self.notes)])
 
     def _repr_html_(self) -> str:
-        notes = "".join(f"<p>{note}</p>" for note in self.notes)
+        notes = "".join(f"<p>{escape(note)}</p>" for note in self.notes)
         return html_table(self.head, self.rows) + notes
 
     def to_pandas(self) -> Any:

@@ -7,7 +7,6 @@ sampling interval is the additive member's, in logarithms, centred on the averag
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -47,9 +46,9 @@ class EnsembleFitter(Selection):
     """Averages ln L and ln N_opt of the frontier law and of the additive law with adaptive Huber.
 
     The frontier law extrapolates far better where the additive law is a little wrong, as in every published
-    sweep, and worse where it is exactly true. Their odds are 3:1 times the inverse ratio of their own squared
-    errors in rolling hold-out (`flops_fit_lmfit.holdout`) on these very runs, less what both miss alike
-    (`frontier_weight`), or 3:1 alone where no budget leaves four budgets and twenty runs below it.
+    sweep, and worse where it is exactly true. Their odds are 3:1 where no budget leaves four budgets and twenty runs
+    below it; else the inverse ratio of their own squared errors in rolling hold-out (`flops_fit_lmfit.holdout`) on these
+    very runs, less what both miss alike, and of the 3:1 the less, the more was held out (`frontier_weight`).
 
     On published sweeps the ensemble's error of later budgets' losses is half the plain additive fit's (``docs/holdout.md``).
     Where the additive law is true, it is 0.98 to 1.12 times the plain fit's by the same measure, on average over four laws
@@ -249,12 +248,13 @@ def _part(params: Mapping[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
-    """Weight of the frontier law: odds 3:1 times the inverse ratio of the members' own squared hold-out errors.
+    """Weight of the frontier law: prior odds times the inverse ratio of the members' own squared hold-out errors.
 
     Both members miss the same runs by those runs' noise and by what no law could have known below the origin; that part,
     their errors' covariance, says nothing about which to trust and is taken out of both squares. Odds of 1:1 would
     then give the average with the least squared error on the held-out runs (Bates and Granger 1969, "The combination of
-    forecasts"). An own error that is negative counts as none: then that member alone answers.
+    forecasts"). The prior odds of 3:1, which other sweeps taught, count as much as one held-out budget: after m of them
+    3^(1 / (1 + m)) is left. An own error that is negative counts as none: then that member alone answers.
 
     Args:
         frontier: the frontier law's held-out budgets.
@@ -263,23 +263,20 @@ def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
     Returns:
         From 0 to 1; 0.75 where nothing was held out, or both laws predict the same.
     """
-    own = [_own_square(*pair) for pair in ((frontier, surface), (surface, frontier))]
-    if not sum(own) > 0:  # also where one is not a number
+    own = np.array([_own_squares(f, s) for f, s in zip(frontier, surface, strict=True)]).reshape(-1, 2)
+    own = own[np.isfinite(own).all(axis=1)]  # a law that ran away has no finite error, and is passed over
+    of_frontier, of_surface = np.maximum(own.mean(axis=0), 0.0) if len(own) else (0.0, 0.0)
+    if of_frontier + of_surface == 0:
         return ODDS / (ODDS + 1.0)
-    return ODDS * own[1] / (ODDS * own[1] + own[0])
+    odds = ODDS ** (1 / (1 + len(own)))
+    return float(odds * of_surface / (odds * of_surface + of_frontier))
 
 
-def _own_square(held: Sequence[Held], other: Sequence[Held]) -> float:
-    """Mean squared error of ln loss less its covariance with the other law's, at least 0; NaN without any hold-out."""
-    others = {(one.origin, one.budget): np.array(one.errors) for one in other}
-
-    def excess(one: Held) -> float:
-        errors = np.array(one.errors)
-        with np.errstate(invalid="ignore"):  # a law that ran away has no finite error, and is passed over
-            return float(np.mean(errors * (errors - others[one.origin, one.budget])))
-
-    mean = holdout.over_origins(held, excess)
-    return mean if math.isnan(mean) else max(mean, 0.0)
+def _own_squares(frontier: Held, surface: Held) -> tuple[float, float]:
+    """Each member's mean squared error of ln loss in a held-out budget, less the covariance with the other's."""
+    f, s = np.array(frontier.errors), np.array(surface.errors)
+    with np.errstate(invalid="ignore"):
+        return float(np.mean(f * (f - s))), float(np.mean(s * (s - f)))
 
 
 def rolling_blend(frontier: Sequence[Held], surface: Sequence[Held]) -> tuple[Held, ...]:

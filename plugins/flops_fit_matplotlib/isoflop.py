@@ -13,10 +13,13 @@ from matplotlib.lines import Line2D
 from flops_fit_core.compare import names_of
 from flops_fit_core.data import Result
 from flops_fit_matplotlib import style
-from flops_fit_matplotlib.curves import Sweep, titled, trajectory
+from flops_fit_matplotlib.curves import Bools, Floats, Sweep, titled, trajectory
 
 MOST_NAMED = 16
 """Budgets that the legend names; of more, as many evenly chosen ones."""
+
+HEADROOM = 1.0
+"""Of the height of the fitted runs: how far above them a run that was not fitted may stretch the axis."""
 
 
 def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
@@ -26,16 +29,19 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     style.dress(axes)
     colors = style.budget_colors(sweep.budgets)
     answer = f"{names_of(result.fits)[0]} fit" if len(result.fits) > 1 else "fit"
+    above = _above(sweep)
     for budget, color in colors.items():
-        _draw_runs(axes, sweep, budget, color, answer)
+        _draw_runs(axes, sweep, sweep.at(budget) & ~above, color, answer)
     for curve in sweep.curves:
         color = colors.get(curve.budget, style.NO_BUDGET)
         axes.plot(curve.n_params, curve.loss, color=color, linewidth=1.8, zorder=2)
     _name_shapes(axes, sweep)
     _draw_optima(axes, sweep)
     _draw_path(axes, result, sweep)
-    _scale(axes, sweep)
-    _draw_unfinished(axes, sweep, colors)
+    _scale(axes, sweep.runs.loss[sweep.usable & ~above])
+    known = np.isfinite(sweep.runs.n_params) & (sweep.runs.n_params > 0)
+    _draw_at_edge(axes, sweep, ~sweep.usable & known, colors, marker="v", label="diverged or failed")
+    _draw_at_edge(axes, sweep, above, colors, marker="x", label="not fitted, loss above the axis")
     axes.set_xlabel("Parameters N", fontsize=style.LABEL)
     loss = "Held-out loss" if result.records else "Loss"  # what a table's loss was measured on, nobody says
     axes.set_ylabel(f"{loss} per {style.singular(result.data_unit)}", fontsize=style.LABEL)
@@ -47,9 +53,18 @@ def isoflop_figure(result: Result, sweep: Sweep) -> Figure:
     return figure
 
 
-def _draw_runs(axes: Axes, sweep: Sweep, budget: float, color: style.Color, fit: str) -> None:
-    """Draw a budget's runs, and mark what `fit`, so called, left out or flagged."""
-    runs, here = sweep.runs, sweep.at(budget) & sweep.usable
+def _above(sweep: Sweep) -> Bools:
+    """Runs that were not fitted, shape (n,), so high that the axis would show little but them."""
+    loss, fitted = sweep.runs.loss, sweep.fitted
+    if len(np.unique(loss[fitted])) < 2:
+        return np.zeros(len(loss), dtype=bool)
+    low, high = loss[fitted].min(), loss[fitted].max()
+    return np.asarray(sweep.usable & ~fitted & (loss > high + HEADROOM * (high - low)))
+
+
+def _draw_runs(axes: Axes, sweep: Sweep, rows: Bools, color: style.Color, fit: str) -> None:
+    """Draw the runs of `rows`, shape (n,), and mark what `fit`, so called, left out or flagged."""
+    runs, here = sweep.runs, rows & sweep.usable
     beaten, out = here & sweep.beaten, here & sweep.left_out & ~sweep.beaten
     kept = here & ~beaten & ~out
     errors = None if runs.loss_stderr is None else np.nan_to_num(runs.loss_stderr[kept])
@@ -107,22 +122,22 @@ def _draw_path(axes: Axes, result: Result, sweep: Sweep) -> None:
     )  # fmt: skip
 
 
-def _scale(axes: Axes, sweep: Sweep) -> None:
+def _scale(axes: Axes, losses: Floats) -> None:
     axes.set_xscale("log")
     style.log_axis(axes.xaxis, style.count)
-    losses = sweep.runs.loss[sweep.usable]
     if losses.max() > 3 * losses.min():
         axes.set_yscale("log")
         style.log_axis(axes.yaxis, style.plain)
 
 
-def _draw_unfinished(axes: Axes, sweep: Sweep, colors: dict[float, style.Color]) -> None:
-    """Runs without a loss stand at the upper edge, so that a gap in a curve explains itself."""
-    rows = np.flatnonzero(~sweep.usable & np.isfinite(sweep.runs.n_params) & (sweep.runs.n_params > 0))
-    for row in rows:
+def _draw_at_edge(
+    axes: Axes, sweep: Sweep, rows: Bools, colors: dict[float, style.Color], *, marker: str, label: str
+) -> None:
+    """Runs that have no place on the axis stand at its upper edge, so that a gap in a curve explains itself."""
+    for row in np.flatnonzero(rows):
         axes.plot(
-            sweep.runs.n_params[row], 1.0, "v", color=colors.get(float(sweep.budget[row]), style.NO_BUDGET), markersize=6.5,
-            transform=axes.get_xaxis_transform(), clip_on=False, label="diverged or failed", zorder=3,
+            sweep.runs.n_params[row], 1.0, marker, color=colors.get(float(sweep.budget[row]), style.NO_BUDGET),
+            markersize=6.5, transform=axes.get_xaxis_transform(), clip_on=False, label=label, zorder=3,
         )  # fmt: skip
 
 

@@ -31,16 +31,22 @@ UNSEEN = "best run of a budget, minimum not seen"
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Line:
-    """A fit along the compute axis."""
+    """A fit along the compute axis; `smallest` and `largest` are the ends of what was fitted."""
 
     fit: Fit
     name: str
     predictions: list[Prediction]
+    smallest: float
     largest: float
 
     @property
     def budgets(self) -> Floats:
         return np.array([p.compute_budget for p in self.predictions])
+
+    @property
+    def within(self) -> NDArray[np.bool_]:
+        """Which of its budgets lie within what was fitted, both ends among them."""
+        return (self.smallest <= self.budgets) & (self.budgets <= self.largest)
 
     def values(self, name: str) -> Floats:
         return np.array([getattr(p, name).value for p in self.predictions])
@@ -78,8 +84,9 @@ def _largest(fit: Fit, sweep: Sweep) -> float:
 
 def _line(fit: Fit, name: str, sweep: Sweep, end: float) -> _Line:
     largest = _largest(fit, sweep)
-    budgets = np.unique(np.append(np.geomspace(sweep.budgets[0] / 2, end, 60), largest))
-    return _Line(fit=fit, name=name, predictions=trajectory(fit, budgets), largest=largest)
+    smallest = min(sweep.budgets[0], largest)
+    budgets = np.unique(np.append(np.geomspace(smallest / 2, end, 60), (smallest, largest)))
+    return _Line(fit=fit, name=name, predictions=trajectory(fit, budgets), smallest=smallest, largest=largest)
 
 
 def _panel(
@@ -142,11 +149,12 @@ def _band(axes: Axes, line: _Line, low: Floats, high: Floats) -> None:
 def _draw_lines(axes: Axes, lines: Sequence[_Line], values: Sequence[Floats]) -> None:
     """The first fit broad, the others narrow on top of it: where they agree, all are seen."""
     (first, *others), (answer, *rest) = lines, values
-    within, beyond = first.budgets <= first.largest, first.budgets >= first.largest
+    below, beyond = first.budgets <= first.smallest, first.budgets >= first.largest
     broad = {"color": style.ACCENT, "linewidth": 3.0, "zorder": 2}
     label = f"{first.name} fit, dashed beyond the runs"
-    axes.plot(first.budgets[within], answer[within], label=label, **broad)
-    axes.plot(first.budgets[beyond], answer[beyond], linestyle=style.EXTRAPOLATED, **broad)
+    axes.plot(first.budgets[first.within], answer[first.within], label=label, **broad)
+    for outside in (below, beyond):
+        axes.plot(first.budgets[outside], answer[outside], linestyle=style.EXTRAPOLATED, **broad)
     for i, (line, along) in enumerate(zip(others, rest, strict=True)):
         color, dashes = style.other_fit(i)
         axes.plot(line.budgets, along, color=color, linewidth=1.3, linestyle=dashes, label=f"{line.name} fit", zorder=3)
@@ -170,8 +178,7 @@ def _exponent(line: _Line, name: str, symbol: str) -> str:
         percent = f"{100 * line.fit.confidence:g} %"
         interval = f"{percent} sampling {estimate.low:.3f} to {estimate.high:.3f}"
         return f"${symbol}\\propto C^{{{estimate.value:.3f}}}$  ({interval})"
-    within = line.budgets <= line.largest
-    slope = np.polyfit(np.log(line.budgets[within]), np.log(line.values(name)[within]), 1)[0]
+    slope = np.polyfit(np.log(line.budgets[line.within]), np.log(line.values(name)[line.within]), 1)[0]
     return f"${symbol}\\propto C^{{{slope:.3f}}}$"
 
 

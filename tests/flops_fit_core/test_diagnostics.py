@@ -272,7 +272,8 @@ def test_a_study_of_simulated_losses_says_so(tmp_path):
     for result in (study, flops_fit.load(tmp_path)):
         (found,) = [d for d in result.diagnostics if d.kind == "simulated"]
         assert "losses are simulated: nothing was trained" in found.message
-        assert found.message in str(result)
+        assert str(found) in result.chinchilla_table([1e17]).notes
+        assert str(result).count(found.message) == result._repr_html_().count(found.message) == 1
 
 
 class Width:

@@ -119,14 +119,24 @@ def test_odds_follow_the_members_own_errors():
     noise = np.array([0.03, -0.03, -0.03, 0.03])  # of the held-out runs: both members miss them by it
     off = 0.01 * np.array([1.0, 1.0, -1.0, -1.0])
     apart = 0.01 * np.array([1.0, -1.0, 1.0, -1.0])
+    odds = math.sqrt(3.0)  # after one held-out budget
     for shared in (0.0 * noise, noise):
-        assert frontier_weight(_held(*(shared + off)), _held(*(shared + apart))) == pytest.approx(0.75)
-        assert frontier_weight(_held(*(shared + off)), _held(*(shared + 2 * apart))) == pytest.approx(12 / 13)
-        assert frontier_weight(_held(*(shared + 3 * off)), _held(*(shared + apart))) == pytest.approx(0.25)
+        assert frontier_weight(_held(*(shared + off)), _held(*(shared + apart))) == pytest.approx(odds / (odds + 1))
+        twice = frontier_weight(_held(*(shared + off)), _held(*(shared + 2 * apart)))
+        assert twice == pytest.approx(4 * odds / (4 * odds + 1))
+        thrice = frontier_weight(_held(*(shared + 3 * off)), _held(*(shared + apart)))
+        assert thrice == pytest.approx(odds / (odds + 9))
         assert frontier_weight(_held(*(shared + off)), _held(*shared)) == pytest.approx(0.0, abs=1e-9)
         assert frontier_weight(_held(*shared), _held(*(shared + off))) == pytest.approx(1.0, abs=1e-9)
         assert frontier_weight(_held(*(shared + off)), _held(*(shared + off))) == 0.75
     assert frontier_weight((), ()) == 0.75
+
+
+def test_the_more_is_held_out_the_less_the_prior_odds_say():
+    f, s = _held(0.01, 0.01), _held(0.01, -0.01)
+    even = [frontier_weight(held * f, held * s) for held in (0, 1, 3, 200)]
+    assert even == pytest.approx([w / (w + 1) for w in (3.0, 3.0 ** (1 / 2), 3.0 ** (1 / 4), 3.0 ** (1 / 201))])
+    assert even[-1] == pytest.approx(0.5, abs=2e-3)
 
 
 def test_an_origin_where_a_law_ran_away_does_not_judge():

@@ -57,6 +57,19 @@ def test_a_run_that_diverged_is_seen_at_the_edge():
     assert len(points(axes)[0][0]) == SIZES - 1
 
 
+def test_a_run_that_was_left_out_far_above_the_others_does_not_squeeze_them():
+    runs = sweep()
+    loss = runs.loss.copy()
+    loss[4] = 50.0
+    runs = attrs.evolve(runs, loss=loss)
+    fit = surface_fit(excluded=(Excluded(run="run4", reason="outlier"),))
+    (axes,) = draw(runs, fits=[fit])["isoflop"].axes
+    assert axes.get_ylim()[1] < 1.2 * sweep().loss.max()
+    np.testing.assert_allclose(marked(axes, "not fitted, loss above the axis"), [[runs.n_params[4], 1.0]])
+    (axes,) = draw(runs, fits=[surface_fit()])["isoflop"].axes  # a run that was fitted is always seen
+    assert axes.get_ylim()[1] > 50
+
+
 def test_of_several_recipes_the_best_of_each_cell_stands_out():
     once, k = sweep(), len(sweep())
     columns = {name: np.concatenate([getattr(once, name)] * 2) for name in ("n_params", "n_tokens", "budget", "flops")}

@@ -19,9 +19,8 @@ UNSEEN = "best run of a budget, minimum not seen"
 
 
 def lines_of(panel):
-    """The main fit's line, its part within the runs and its part beyond."""
-    within, beyond = [line for line in panel.lines if len(line.get_xdata()) > 1][:2]
-    return within.get_xydata(), beyond.get_xydata()
+    """The main fit's line: its part within the runs, and those below and beyond them."""
+    return [line.get_xydata() for line in panel.lines if len(line.get_xdata()) > 1][:3]
 
 
 def test_the_panels_show_the_fit_and_tell_extrapolation_from_it():
@@ -33,14 +32,15 @@ def test_the_panels_show_the_fit_and_tell_extrapolation_from_it():
         lambda c: optimum(c)[1] / optimum(c)[0],
     )
     for panel, truth in zip(panels, truths, strict=True):
-        within, beyond = lines_of(panel)
-        for c, value in np.concatenate([within, beyond]):
+        within, below, beyond = lines_of(panel)
+        for c, value in np.concatenate([below, within, beyond]):
             assert value == pytest.approx(truth(c), rel=1e-9)
+        assert below[-1, 0] == within[0, 0] == BUDGETS[0]
         assert within[-1, 0] == beyond[0, 0] == BUDGETS[-1]
+        assert below[0, 0] == pytest.approx(BUDGETS[0] / 2)
         assert beyond[-1, 0] == pytest.approx(10 * BUDGETS[-1])
-        dashed = [line.get_linestyle() for line in panel.lines if len(line.get_xdata()) > 1]
-        assert dashed[0] == "-"
-        assert dashed[1] != "-"
+        styles = [line.get_linestyle() for line in panel.lines if len(line.get_xdata()) > 1]
+        assert [style == "-" for style in styles[:3]] == [True, False, False]
 
 
 def test_the_band_is_the_interval_of_the_prediction():
