@@ -48,6 +48,8 @@ _CALLER = 4
 """Frames from a warning of `_budgets` to whoever called `flops_fit.read_runs` or `Runs.from_csv`."""
 _FAR_OFF = 10.0
 """A row whose C / (6·N·D) is this many times the table's median, or less than its inverse, contradicts itself."""
+_HUGE = 1e100
+"""A number beyond it, or below its inverse, is a slip; products of two that are not stay finite."""
 _QUANTITIES = ("n_params", "n_tokens", "flops", "loss", "loss_stderr")
 """Columns of which no two can be one; C may be the budget, and a label anything."""
 _IN_FULL = "Numbers are written in full, such as 7e9"
@@ -188,6 +190,8 @@ def _number(name: str, cell: Any) -> float:
         raise BadCellError(f"is {value}, not finite")
     if name in _POSITIVE and value <= 0:
         raise BadCellError(f"is {value:g}, not positive")
+    if name in _POSITIVE and not 1 / _HUGE <= value <= _HUGE:
+        raise BadCellError(f"is {value:g}, not between {1 / _HUGE:g} and {_HUGE:g}")
     if name == "loss_stderr" and value < 0:
         raise BadCellError(f"is {value:g}, negative")
     return value

@@ -22,6 +22,8 @@ BAD = [
     ("1e6,,3", "n_tokens is missing"),
     ("0,1e8,3", "n_params is 0, not positive"),
     ("1e6,-5,3", "n_tokens is -5, not positive"),
+    ("1e200,1e200,3", "n_params is 1e+200, not between 1e-100 and 1e+100"),
+    ("1e6,1e8,1e-300", "loss is 1e-300, not between 1e-100 and 1e+100"),
     ("1e6,1e8,inf", "loss is inf, not finite"),
     ("70M,1e8,3", "n_params is '70M', not a number"),
     ("1e6,1e8,3,9", "4 cells where the header has 3"),
