@@ -51,9 +51,9 @@ class EnsembleFitter(Selection):
     very runs, less what both miss alike, and of the 3:1 the less, the more was held out (`frontier_weight`).
 
     On published sweeps the ensemble's error of later budgets' losses is half the plain additive fit's (``docs/holdout.md``).
-    Where the additive law is true, it is 0.98 to 1.12 times the plain fit's by the same measure, on average over four laws
-    (six to nine budgets, noise 0.3 and 1 %). Of the true loss ten and a hundred times beyond the largest budget it is 1.05
-    to 1.42 times, for the worst of those laws 1.7 times; for laws drawn at random 0.9 to 1.9 times on average.
+    Where the additive law is true, it is 0.98 to 1.10 times the plain fit's by the same measure, on average over four laws
+    (six to nine budgets, noise 0.3 and 1 %). Of the true loss ten and a hundred times beyond the largest budget it is 1.03
+    to 1.28 times, for the worst of those laws 1.55 times; for laws drawn at random 0.9 to 1.7 times on average.
 
     The sampling interval is that of the additive member's case bootstrap, in logarithms, centred on the
     average: a fit with priors must not be bootstrapped. The prediction interval adds the model's error, which is nowhere
