@@ -190,7 +190,7 @@ def _number(name: str, cell: Any) -> float:
         raise BadCellError(f"is {value}, not finite")
     if name in _POSITIVE and value <= 0:
         raise BadCellError(f"is {value:g}, not positive")
-    if name in _POSITIVE and not 1 / _HUGE <= value <= _HUGE:
+    if value > 0 and name != "seed" and not 1 / _HUGE <= value <= _HUGE:
         raise BadCellError(f"is {value:g}, not between {1 / _HUGE:g} and {_HUGE:g}")
     if name == "loss_stderr" and value < 0:
         raise BadCellError(f"is {value:g}, negative")

@@ -5,6 +5,7 @@ In: usable runs with their budgets. Out: `BudgetSlice` values, ascending in budg
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import attrs
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from flops_fit_core.data import Runs
 from flops_fit_lmfit import slices
 from flops_fit_lmfit.slices import MIN_POINTS, PARABOLA, Shape
+from flops_fit_lmfit.standard_errors import StandardErrors
 
 Floats = NDArray[np.float64]
 
@@ -136,9 +138,11 @@ def budget_slices(runs: Runs, budget: Floats, left_out: NDArray[np.bool_]) -> li
     weights = 1.0 - left_out
     rows = [np.flatnonzero(budget == c) for c in np.unique(budget)]
     groups = [_slice(runs, budget, r, weights[r]) for r in rows]
-    if runs.loss_stderr is None or not np.any(runs.loss_stderr > 0):
+    errors = StandardErrors.of(runs.loss_stderr, runs.loss)  # of outliers too, which have no weight
+    if errors is None:
         return groups
-    weights = weights * noise_weights(groups, runs.loss_stderr / runs.loss)
+    weights = weights / errors.variances(math.sqrt(noise_variance(groups)))
+    weights /= weights[weights > 0].mean()
     return [_slice(runs, budget, r, weights[r]) for r in rows]
 
 
@@ -147,20 +151,6 @@ def noise_variance(groups: list[BudgetSlice]) -> float:
     groups = [g for g in groups if np.isfinite(g.coefficients).all()]
     free = sum(int(g.kept.sum()) - 3 for g in groups)
     return sum(float((g.weights * g.residuals() ** 2).sum()) for g in groups) / free if free > 0 else 0.0
-
-
-def noise_weights(groups: list[BudgetSlice], stderr: Floats) -> Floats:
-    """Run weights 1 / (held-out variance + what the runs scatter beyond it), of mean one.
-
-    Args:
-        groups: fitted with equal weights.
-        stderr: relative standard errors of the losses, shape (n,); a missing one is taken as the median.
-    """
-    known = np.isfinite(stderr) & (stderr > 0)
-    variance = np.where(known, stderr, np.median(stderr[known])) ** 2
-    beyond = max(0.0, noise_variance(groups) - float(variance.mean()))
-    weights = 1 / (variance + beyond)
-    return np.asarray(weights / weights.mean())
 
 
 def _slice(runs: Runs, budget: Floats, rows: NDArray[np.intp], weights: Floats) -> BudgetSlice:

@@ -20,6 +20,7 @@ from flops_fit_lmfit import additive, frontier_law, holdout, identify, options
 from flops_fit_lmfit.frontier_solve import COORDINATES, PRIOR_STRENGTH, PRIORS, Solution, scatter, solve
 from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.solve import additive_start
+from flops_fit_lmfit.standard_errors import StandardErrors
 from flops_fit_lmfit.usable import Selection, require_points
 
 Floats = NDArray[np.float64]
@@ -181,6 +182,7 @@ class FrontierFitter(Selection):
             sigma: scatter about the frontier law, as `find_outliers` sees it; NaN where it is unknown.
         """
         n, d, loss = runs.n_params, runs.n_tokens, runs.loss
+        predicted = additive.loss(start, n, d)
         return solve(
             n,
             cost.flops(n, d),
@@ -189,8 +191,8 @@ class FrontierFitter(Selection):
             priors=self._active,
             prior_strength=self.prior_strength,
             weight_power=self.weight_power,
-            stderr=None if runs.loss_stderr is None else runs.loss_stderr / loss,
-            sigma=_noise(np.log(additive.loss(start, n, d) / loss), sigma),
+            errors=StandardErrors.of(runs.loss_stderr, predicted),
+            sigma=_noise(np.log(predicted / loss), sigma),
         )
 
     def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:

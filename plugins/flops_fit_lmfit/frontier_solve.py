@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from flops_fit_lmfit.frontier_law import FrontierObjective, from_additive
 from flops_fit_lmfit.solve import TUNING, robust_sigma
+from flops_fit_lmfit.standard_errors import StandardErrors
 
 Floats = NDArray[np.float64]
 
@@ -96,7 +97,7 @@ def solve(
     priors: Mapping[str, tuple[float, float]] | None = PRIORS,
     prior_strength: float = PRIOR_STRENGTH,
     weight_power: float = 1.0,
-    stderr: Floats | None = None,
+    errors: StandardErrors | None = None,
     sigma: float | None = None,
     starts: int | None = None,
 ) -> Solution:
@@ -108,7 +109,7 @@ def solve(
         priors: mean and standard deviation by coordinate name (`COORDINATES`), or ``None`` for none.
         prior_strength: how many times the noise variance counts against the priors.
         weight_power: run weights are proportional to C to this power.
-        stderr: known relative standard errors of the losses, shape (k,); NaN where unknown.
+        errors: of ln L, where they are known.
         sigma: the residuals' robust sigma; ``None``: found in turn with the minimum until it settles.
         starts: how many points to start from, the additive fit first; ``None``: all five. Priors without weights leave
             one valley, so that two will do.
@@ -118,8 +119,8 @@ def solve(
     theta = _starts(objective, additive)[:starts]
     known = sigma
     sigma = scatter(objective.residuals(theta[:1])[0]) if known is None else known
-    if stderr is not None:
-        weights = weights * _noise_weights(stderr, sigma)
+    if errors is not None:
+        weights = weights / errors.variances(sigma)
         weights /= weights.mean()
     for round_ in range(_ROUNDS):
         mean, precision = _prior(priors, prior_strength * sigma**2)
@@ -196,16 +197,6 @@ def _distinct(values: Floats) -> list[int]:
         if np.isfinite(values[index]) and (not chosen or values[index] > values[chosen[-1]] * (1 + 1e-6)):
             chosen.append(int(index))
     return chosen or [0]
-
-
-def _noise_weights(stderr: Floats, sigma: float) -> Floats:
-    """Inverse variances: each run's own, and what the scatter sigma holds beyond the usual run's own."""
-    known = np.isfinite(stderr) & (stderr > 0)
-    if not known.any():
-        return np.ones_like(stderr)
-    usual = float(np.median(stderr[known])) ** 2
-    own = np.where(known, stderr, math.sqrt(usual)) ** 2
-    return np.asarray(1.0 / (max(sigma**2 - usual, 0.0) + own))
 
 
 def _prior(priors: Mapping[str, tuple[float, float]] | None, variance: float) -> tuple[Floats, Floats]:

@@ -42,9 +42,11 @@ from scipy.special import stdtr, stdtrit
 from flops_fit_core.budgets import budgets_of
 from flops_fit_core.data import CostModel, Excluded, Runs
 from flops_fit_core.noise import slice_scatter
+from flops_fit_lmfit import additive as additive_law
 from flops_fit_lmfit import frontier_law
 from flops_fit_lmfit.frontier_solve import COORDINATES, scatter, solve
 from flops_fit_lmfit.solve import fit_additive
+from flops_fit_lmfit.standard_errors import StandardErrors
 
 Floats = NDArray[np.float64]
 
@@ -133,6 +135,7 @@ def find_outliers(
         return Outliers.none(len(runs))
     n, d, loss = runs.n_params, runs.n_tokens, runs.loss
     start = fit_additive(n, d, loss).params if additive is None else additive
+    errors = StandardErrors.of(runs.loss_stderr, additive_law.loss(start, n, d))
     budget = budgets_of(runs)[0]
     scatter_of_slices = slice_scatter(np.log(n), np.log(loss), budget)
     rule = _Rule(
@@ -145,7 +148,7 @@ def find_outliers(
         least=0.0 if scatter_of_slices is None or len(runs) >= ENOUGH else SHARE * scatter_of_slices,
         most=most,
         low=low,
-        beyond=_beyond_usual(runs),
+        beyond=np.zeros(len(runs)) if errors is None else errors.beyond_usual(),
     )
     found = rule.judge(np.ones(len(runs), dtype=bool))
     if scatter_of_slices is None or found.sigma <= BENT * scatter_of_slices:
@@ -218,14 +221,6 @@ def _limit(threshold: float, runs: int) -> float:
     """The threshold, raised for few runs to what is as improbable by Student's t with the degrees of freedom left."""
     spare = len(COORDINATES)
     return max(threshold, -float(stdtrit(runs - spare, stdtr(ENOUGH - spare, -threshold))))
-
-
-def _beyond_usual(runs: Runs) -> Floats:
-    """What each run's known standard error of ln loss, shape (k,), holds in quadrature beyond the usual run's; else 0."""
-    stderr = np.zeros(len(runs)) if runs.loss_stderr is None else runs.loss_stderr / runs.loss
-    known = np.isfinite(stderr) & (stderr > 0)
-    usual = float(np.median(stderr[known])) if known.any() else 0.0
-    return np.sqrt(np.maximum(np.where(known, stderr, usual) ** 2 - usual**2, 0.0))
 
 
 def mark(sigmas: Floats, budget: Floats, *, threshold: float = THRESHOLD, most: float = MOST) -> NDArray[np.bool_]:

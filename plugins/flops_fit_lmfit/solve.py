@@ -12,8 +12,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from flops_fit_core.data import Runs
 from flops_fit_core.errors import FitError, InputError
+from flops_fit_lmfit import additive
 from flops_fit_lmfit.newton import ROUNDING, minimise
 from flops_fit_lmfit.objective import Objective
+from flops_fit_lmfit.standard_errors import StandardErrors
 from flops_fit_lmfit.varpro import starts
 
 Floats = NDArray[np.float64]
@@ -165,8 +167,7 @@ def noise_scale(fit: AdditiveFit, stderr: ArrayLike) -> Floats | None:
     """Factors of the residuals for runs whose losses have known standard errors; 1 for the usual run.
 
     A run's variance is its own standard error squared, and what the scatter of the residuals holds beyond
-    the median one (training seeds, and what the law leaves out). Unknown standard errors are taken as
-    the median.
+    the median one (training seeds, and what the law leaves out): see `StandardErrors`.
 
     Args:
         fit: a fit without them.
@@ -175,14 +176,9 @@ def noise_scale(fit: AdditiveFit, stderr: ArrayLike) -> Floats | None:
     Returns:
         shape (k,), or ``None`` where none is known.
     """
-    own = np.array(stderr, dtype=np.float64).reshape(-1)
-    if fit.problem.is_log:
-        own = own / fit.problem.loss
-    known = np.isfinite(own) & (own > 0)
-    if not known.any():
+    problem = fit.problem
+    errors = StandardErrors.of(stderr, additive.loss(fit.params, problem.n, problem.d) if problem.is_log else 1.0)
+    if errors is None:
         return None
-    usual = float(np.median(own[known]))
-    own = np.where(known, own, usual)
-    sigma = _sigma(fit.problem, fit.theta)
-    beyond = max(sigma**2 - usual**2, 0.0)
-    return np.asarray(np.sqrt((beyond + usual**2) / (beyond + own**2)))
+    sigma = _sigma(problem, fit.theta)
+    return np.asarray(np.sqrt(max(sigma, errors.usual) ** 2 / errors.variances(sigma)))

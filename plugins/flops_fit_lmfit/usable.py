@@ -17,8 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from flops_fit_core.budgets import budgets_of, flops_of
 from flops_fit_core.data import Excluded, Runs
 from flops_fit_core.errors import FitError
+from flops_fit_core.faults import in_short
 from flops_fit_lmfit import options
 from flops_fit_lmfit.additive import NAMES
+from flops_fit_lmfit.standard_errors import LEAST, StandardErrors
 
 UNDERCOOLED = "undercooled"
 """The flag (`Runs.flags`) of a run whose learning rate had not come down when it ended."""
@@ -79,7 +81,7 @@ class Selection:
                 f"none of the {len(runs)} runs can be fitted; the first, {excluded[0].run}: {excluded[0].reason}"
             )
         unknown = (NO_FLAGS,) if self.exclude_undercooled and runs.flags is None else ()
-        notes = (*runs.notes, *_counts(excluded, len(runs)), *unknown)
+        notes = (*runs.notes, *_counts(excluded, len(runs)), *unknown, *_too_exact(kept))
         return Usable(runs=kept, rows=rows, excluded=excluded, notes=notes)
 
     def _reasons(self, runs: Runs) -> list[str]:
@@ -120,6 +122,18 @@ def _counts(excluded: tuple[Excluded, ...], total: int) -> tuple[str, ...]:
     for item in excluded:
         kinds.setdefault(item.reason.split(":")[0], []).append(item.run)
     return tuple(f"{len(names)} of {total} runs left out, {kind}: {', '.join(names)}" for kind, names in kinds.items())
+
+
+def _too_exact(runs: Runs) -> tuple[str, ...]:
+    """The runs whose standard errors are too small to count as what they are."""
+    errors = StandardErrors.of(runs.loss_stderr, runs.loss)
+    names = [] if errors is None else [runs.name(int(row)) for row in np.flatnonzero(errors.raised)]
+    if not names:
+        return ()
+    return (
+        f"loss_stderr of {in_short(names, 10)} is less than {LEAST:g} of the usual one, and counts as so much: it says nothing of "
+        "what differs from one training to the next",
+    )
 
 
 def _refuse_mixed_schedules(runs: Runs) -> None:

@@ -217,8 +217,9 @@ def test_known_standard_errors_weigh_the_fit() -> None:
 
 def test_equal_standard_errors_change_nothing() -> None:
     runs = sweep()
-    equal = attrs.evolve(runs, loss_stderr=0.004 * runs.loss)
-    assert fit(equal).values == pytest.approx(fit(runs).values, rel=1e-9)
+    plain = fit(runs)
+    equal = attrs.evolve(runs, loss_stderr=0.004 * plain.loss(runs.n_params, runs.n_tokens))
+    assert fit(equal).values == pytest.approx(plain.values, rel=1e-9)
 
 
 def test_unknown_standard_errors_change_nothing() -> None:
