@@ -126,9 +126,7 @@ def answer_text(result: Result) -> str:
     table = own_table(result)
     parts = [_title(result), "" if table is None else str(table), trained_for(result)]
     if table is not None and result.fit is not None and (len(result.fits) > 1 or result.fit.members):
-        percent = f"{100 * result.fit.confidence:g} %"
-        compared = result.compare([max(result.plan.budgets)])
-        parts.append(f"The fits side by side, in brackets their {percent} prediction intervals:\n\n{compared}")
+        parts.append(f"The fits side by side:\n\n{result.compare([max(result.plan.budgets)])}")
     parts.append("\n".join(f"note: {text}" for text in _doubts(result, table)))
     if result.output_dir is not None:
         parts.append(f"Everything is in {result.output_dir}")
@@ -153,8 +151,9 @@ def own_table(result: Result) -> Table | None:
 
 def trained_for(result: Result) -> str:
     """What the study's training cost, and what shared trunks saved; empty where nothing was trained."""
-    whole = sum(record.flops for record in result.records)
-    spent = sum(record.flops_spent or record.flops for record in result.records)
+    trained = [record for record in result.records if not record.recipe.get("simulated")]
+    whole = sum(record.flops for record in trained)
+    spent = sum(record.flops_spent or record.flops for record in trained)
     saved = round(100 * (1 - spent / whole)) if whole else 0
     less = f", {saved} % less than from scratch (shared trunks)" if saved > 0 else ""
     return f"trained for {si(spent, 3)} FLOPs{less}" if whole else ""

@@ -5,11 +5,11 @@ In: fits and budgets. Out: a `Table`, and sentences for the diagnostics.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from flops_fit_core.data.fit import Estimate, Fit, Prediction
 from flops_fit_core.data.result import Table
-from flops_fit_core.errors import FlopsFitError, InputError
+from flops_fit_core.errors import FlopsFitError, InputError, InputTypeError
 from flops_fit_core.summary import digits
 from flops_fit_core.text import si
 
@@ -18,10 +18,11 @@ _JUDGED = ("N_opt", "loss")  # D_opt follows from N_opt and the budget
 
 
 def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Table:
-    """The fits' answers in columns, one row for each budget and quantity, intervals in brackets.
+    """The fits' answers in columns, one row for each budget and quantity, prediction intervals in brackets.
 
-    Where the first fit and another contradict each other at the largest budget that was fitted (the smallest of
-    those asked for where no fit knows it), the table's notes say so: see `disagreements`.
+    A fit that averages several stands with its members beside it. The table's notes say where the fits were not fitted to
+    the same of the runs, and where the first and another contradict each other at the largest budget that was fitted (the
+    smallest of those asked for where no fit knows it): see `disagreements`.
 
     Args:
         fits: of the same runs.
@@ -29,17 +30,21 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
 
     Raises:
         InputError: no fit is given, or no budget is and no fit knows its largest.
+        InputTypeError: `budgets` is no list.
     """
     if isinstance(fits, Fit) or not fits:
         raise InputError(
             "compare takes the list of several fits, such as compare(flops_fit.fit(runs, ['ensemble', 'surface']))"
         )
+    if budgets is not None and not isinstance(budgets, Iterable):
+        raise InputTypeError(f"budgets={budgets!r} is not a list: give [{budgets!r}]")
+    columns = _with_members(fits)
+    names, fits = list(columns), list(columns.values())
     largest = largest_budget(fits)
     if budgets is None:
         if largest is None:
             raise InputError("these fits do not know their largest budget: give budgets=[...]")
         budgets = [largest, 10 * largest, 100 * largest]
-    names = names_of(fits)
     rows, data = [], []
     for budget in budgets:
         answers = [_predict(fit, budget) for fit in fits]
@@ -49,8 +54,35 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
             values = {name: None if e is None else e.value for name, e in zip(names, estimates, strict=True)}
             data.append({"compute_budget": float(budget), "quantity": quantity, **values})
     judged = largest or min(budgets, default=None)
-    notes = disagreements(fits, judged) if judged else []
-    return Table(head=("C", "quantity", *names), rows=tuple(rows), data=tuple(data), notes=tuple(notes))
+    apart = disagreements(fits, judged, names) if judged else []
+    notes = (*_brackets(fits), *_different_runs(columns), *apart)
+    return Table(head=("C", "quantity", *names), rows=tuple(rows), data=tuple(data), notes=notes)
+
+
+def _with_members(fits: Sequence[Fit]) -> dict[str, Fit]:
+    """Every fit by its name, and after it its members by theirs."""
+    columns = {}
+    for name, fit in zip(names_of(fits), fits, strict=True):
+        columns[name] = fit
+        columns |= {f"{member} in {name}": each for member, each in fit.members.items()}
+    return columns
+
+
+def _brackets(fits: Sequence[Fit]) -> list[str]:
+    """What the intervals are; nothing where there are none."""
+    shares = {f"{100 * fit.confidence:g} %" for fit in fits if fit.draws or fit.members}
+    return [f"in brackets: {' and '.join(sorted(shares))} prediction intervals"] if shares else []
+
+
+def _different_runs(columns: Mapping[str, Fit]) -> list[str]:
+    """Which fit used which runs, where that is not the same for all: then they may well differ."""
+    used = {name: (fit.n_used, sum(item.used for item in fit.excluded)) for name, fit in columns.items()}
+    if len(set(used.values())) < 2 or not all(count for count, _ in used.values()):
+        return []
+    said = [
+        f"{name} {count}" + (f", {bad} of them marked as outliers" * (bad > 0)) for name, (count, bad) in used.items()
+    ]
+    return [f"not fitted to the same runs: {'; '.join(said)}"]
 
 
 def largest_budget(fits: Sequence[Fit]) -> float | None:
@@ -58,7 +90,7 @@ def largest_budget(fits: Sequence[Fit]) -> float | None:
     return max((fit.largest_budget for fit in fits if fit.largest_budget), default=None)
 
 
-def disagreements(fits: Sequence[Fit], budget: float) -> list[str]:
+def disagreements(fits: Sequence[Fit], budget: float, names: Sequence[str] | None = None) -> list[str]:
     """Where another fit's answer lies beyond the intervals of the first, which gives the answer.
 
     Two answers disagree where their intervals do not overlap; where only one has an interval, where that
@@ -67,10 +99,11 @@ def disagreements(fits: Sequence[Fit], budget: float) -> list[str]:
     Args:
         fits: of the same runs, the one that gives the answer first.
         budget: FLOPs.
+        names: what to call them; ``None``: by their fitters.
     """
     if len(fits) < 2:
         return []
-    names = names_of(fits)
+    names = names_of(fits) if names is None else names
     first = _predict(fits[0], budget)
     if first is None:
         return []

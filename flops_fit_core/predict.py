@@ -56,7 +56,10 @@ def predict(fit: Fit, law: Fitter, compute_budget: float) -> Prediction:
     budget = checked_budget(compute_budget)
     n, d, loss = _optimum(law, fit.values, fit, budget)
     if not (np.isfinite(n) and np.isfinite(loss) and n > 0):
-        raise FitError(f"the law of fitter {fit.fitter!r} has no optimum at {budget:.6g} FLOPs: N = {n}, loss = {loss}")
+        raise FitError(
+            f"the law of fitter {fit.fitter!r} has no optimum at {budget:.6g} FLOPs, as N and loss there must be finite, and "
+            f"N positive: N = {n:.6g}, loss = {loss:.6g}"
+        )
     draws = _optimum(law, {**fit.values, **fit.draws}, fit, budget) if fit.draws else (None, None, None)
     beyond = max(0.0, math.log(budget / fit.largest_budget)) if fit.largest_budget else 0.0
     of_n, of_loss = _form_error(fit, budget, beyond)

@@ -226,7 +226,8 @@ class Fit:
             raise FitError(f"fitter {self.fitter!r} describes only the optimum, not L(N, D): use 'surface' for it")
         n, d = np.asarray(n_params, dtype=np.float64), np.asarray(n_tokens, dtype=np.float64)
         if not (np.all(n > 0) and np.all(d > 0)):
-            raise InputError("N and D must be positive numbers")
+            wrong = next(float(x) for x in (*n.flat, *d.flat) if not x > 0)
+            raise InputError(f"N and D must be positive numbers, and one is {wrong:g}")
         # A law along the frontier has C beside N: it takes the cost model as a fourth argument.
         extra = (self.cost,) if "cost" in signature(law.loss).parameters else ()
         answer = np.asarray(law.loss(self.values, n, d, *extra))

@@ -171,7 +171,7 @@ class Result:
         fits: Sequence[Fit] = self.fits
         if self.study is not None and compute_budgets is not None:
             fits = [self.study.exact(fit, compute_budgets) for fit in fits]
-        return compare([each for fit in fits for each in (fit, *fit.members.values())], compute_budgets)
+        return compare(fits, compute_budgets)
 
     def report(self, out_dir: str | Path | None = None, reporter: Any = None) -> Report:
         """Let a reporter (a name or an object; the study's own by default) write its files.

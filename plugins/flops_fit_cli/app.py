@@ -187,7 +187,7 @@ def fit(
     if predictions:
         typer.echo(f"\nby fitter {fits[0].fitter!r}:\n\n{predictions_shown(fits[0], predictions)}")
     if compared := comparison_shown(fits, target):
-        typer.echo(f"\nside by side, in brackets the prediction intervals:\n\n{compared}")
+        typer.echo(f"\nside by side:\n\n{compared}")
     _say(files)
 
 

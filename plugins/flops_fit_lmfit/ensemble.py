@@ -116,7 +116,7 @@ class EnsembleFitter(Selection):
                 *usable.notes,
                 *(holdout.grouping(runs) if held[0] else ()),
                 *notes,
-                *_one_sided(weight, members),
+                *_shares(weight, members, len(held[0])),
                 *outliers.notes(runs),
             ),
             details={
@@ -232,10 +232,15 @@ def _params(members: Mapping[str, Fit], weight: float) -> dict[str, Estimate]:
     return params
 
 
-def _one_sided(weight: float, members: Mapping[str, Fit]) -> tuple[str, ...]:
-    """What to say where the average is all but one member's."""
-    if len(members) < 2 or ONE_SIDED <= weight <= 1.0 - ONE_SIDED:
+def _shares(weight: float, members: Mapping[str, Fit], held: int) -> tuple[str, ...]:
+    """How much of the answer is whose, by so many held-out budgets; of none, `EnsembleFitter._members` speaks."""
+    if len(members) < 2 or not held:
         return ()
+    if ONE_SIDED <= weight <= 1.0 - ONE_SIDED:
+        return (
+            f"the answer is {100 * weight:.0f} % that of 'frontier' and {100 * (1 - weight):.0f} % that of 'surface', by their "
+            f"errors in {held} held-out budget{'s' * (held > 1)}",
+        )
     name, other = ("frontier", "surface") if weight > 0.5 else ("surface", "frontier")
     return (
         f"the answer is that of {name!r} alone: in hold-out, averaging it with {other!r} would have made it no better. A few "

@@ -150,7 +150,10 @@ class SurfaceFitter(Selection):
             FitError: as for `fit`, or the runs do not identify the parameter.
         """
         if self.params is not None:
-            raise InputError("profile holds one parameter and frees the others: it takes no params of your own")
+            raise InputError(
+                "profile holds one parameter and frees all others, so it takes no params of your own: leave params out, or "
+                "read the bootstrap's interval of the fit with them"
+            )
         kept = self._kept(self.usable(runs).runs, CostModel.six_nd() if cost is None else cost)
         self._require(kept)
         found = self._free(kept)

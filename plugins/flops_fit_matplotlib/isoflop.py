@@ -96,8 +96,8 @@ def _draw_optima(axes: Axes, sweep: Sweep) -> None:
         found = [best for best in shown if best.seen is seen]
         if found:
             axes.plot(
-                [best.n_params for best in found], [best.loss for best in found], "D", color=face, markersize=7.5,
-                markeredgecolor=edge, markeredgewidth=1.0, label=sweep.optimum(seen=seen), zorder=5,
+                [best.n_params for best in found], [best.loss for best in found], "D", color=face, markersize=11.0,
+                markeredgecolor=edge, markeredgewidth=1.0, label=sweep.optimum(seen=seen), zorder=2.5,  # below the runs
             )  # fmt: skip
 
 

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from flops_fit_core.compare import compare, disagreements, names_of
-from flops_fit_core.data import Estimate, Fit, Runs
+from flops_fit_core.data import Estimate, Excluded, Fit, Runs
 from flops_fit_core.diagnostics import diagnose
-from flops_fit_core.errors import InputError
+from flops_fit_core.errors import InputError, InputTypeError
 
 
 @attrs.frozen
@@ -64,8 +64,22 @@ def test_what_is_compared_by_hand_says_its_disagreements_too():
     apart = [fit(spread=0.05), fit("two", k=0.2, spread=0.05)]
     assert "note: one and two disagree about N_opt at 1e20 FLOPs" in str(compare(apart, [1e19, 1e22]))
     unknown = [attrs.evolve(each, largest_budget=None) for each in apart]
-    assert "at 1e19 FLOPs" in compare(unknown, [1e22, 1e19]).notes[0]
-    assert compare([fit(spread=0.05)] * 2, [1e20]).notes == ()
+    assert "at 1e19 FLOPs" in compare(unknown, [1e22, 1e19]).notes[-1]
+    assert compare([fit()] * 2, [1e20]).notes == ()
+    assert compare([fit(spread=0.05)] * 2, [1e20]).notes == ("in brackets: 90 % prediction intervals",)
+
+
+def test_fits_of_different_runs_say_so():
+    bad = [Excluded(run=f"line {i}", reason="outlier", used=True) for i in (3, 7)]
+    left = [attrs.evolve(each, used=False) for each in bad]
+    table = compare([fit(n_used=47, excluded=left), fit("two", n_used=49, excluded=bad)], [1e20])
+    assert table.notes == ("not fitted to the same runs: one 47; two 49, 2 of them marked as outliers",)
+    assert compare([fit(n_used=47, excluded=left), fit("two", n_used=47)], [1e20]).notes == ()
+
+
+def test_budgets_are_a_list():
+    with pytest.raises(InputTypeError, match=r"budgets=1e\+20 is not a list: give \[1e\+20\]"):
+        compare([fit()], 1e20)
 
 
 def test_runs_without_budgets_are_judged_at_the_largest_that_was_fitted():

@@ -273,6 +273,7 @@ def test_a_study_of_simulated_losses_says_so(tmp_path):
         (found,) = [d for d in result.diagnostics if d.kind == "simulated"]
         assert "losses are simulated: nothing was trained" in found.message
         assert str(found) in result.chinchilla_table([1e17]).notes
+        assert "trained for" not in str(result)
         assert str(result).count(found.message) == result._repr_html_().count(found.message) == 1
 
 

@@ -24,7 +24,7 @@ QUICK = EnsembleFitter(bootstrap=100)
 @pytest.fixture(scope="module")
 def wide() -> Fit:
     """Six budgets of seven sizes: enough for a rolling hold-out."""
-    return QUICK.fit(additive_sweep(LAW, noise=0.005, budgets=6)[0], SIX_ND)
+    return QUICK.fit(additive_sweep(LAW, noise=0.005, budgets=6, seed=5)[0], SIX_ND)
 
 
 def test_averages_logarithms(wide):
@@ -153,7 +153,15 @@ def test_an_answer_that_is_one_members_alone_says_whose():
         assert fit.values["weight"] == (name == "frontier")
         assert sum(note.startswith(f"the answer is that of '{name}' alone") for note in fit.notes) == 1
     even = QUICK.fit(additive_sweep(LAW, noise=0.01, budgets=4)[0], SIX_ND)
-    assert not any("alone" in note for note in even.notes)
+    assert not any("alone" in note or "the answer is" in note for note in even.notes)
+
+
+def test_an_answer_that_is_both_members_says_how_much_of_each(wide):
+    weight = wide.values["weight"]
+    assert 0.01 < weight < 0.99
+    (note,) = [note for note in wide.notes if note.startswith("the answer is")]
+    shares = f"{100 * weight:.0f} % that of 'frontier' and {100 - 100 * weight:.0f} % that of 'surface'"
+    assert note == f"the answer is {shares}, by their errors in {wide.hold_out['budgets']:.0f} held-out budgets"
 
 
 def test_few_budgets_take_the_shipped_odds_and_say_so():
