@@ -19,12 +19,13 @@ from published import PUBLISHED
 
 LAW = ADDITIVE["chinchilla"]
 QUICK = EnsembleFitter(bootstrap=100)
+SWEEP, _ = additive_sweep(LAW, noise=0.005, budgets=6, seed=5)
 
 
 @pytest.fixture(scope="module")
 def wide() -> Fit:
     """Six budgets of seven sizes: enough for a rolling hold-out."""
-    return QUICK.fit(additive_sweep(LAW, noise=0.005, budgets=6, seed=5)[0], SIX_ND)
+    return QUICK.fit(SWEEP, SIX_ND)
 
 
 def test_averages_logarithms(wide):
@@ -42,8 +43,7 @@ def test_averages_logarithms(wide):
 
 
 def test_interval_is_the_additive_members_centred_on_the_average(wide):
-    runs, _ = additive_sweep(LAW, noise=0.005, budgets=6)
-    alone = SurfaceFitter(delta="adaptive", bootstrap=100, hold_out=False, outliers="keep").fit(runs, SIX_ND)
+    alone = SurfaceFitter(delta="adaptive", bootstrap=100, hold_out=False, outliers="keep").fit(SWEEP, SIX_ND)
     for budget in (1e20, 1e22):
         for name in ("n_params", "n_tokens", "loss"):
             mine, theirs = (getattr(fit.predict(budget), name) for fit in (wide, alone))
@@ -238,10 +238,9 @@ def test_runs_that_show_no_law_give_an_answer_or_a_reason():
 
 
 def test_order_and_seed_repeat(wide):
-    runs, _ = additive_sweep(LAW, noise=0.005, budgets=6)
-    again = QUICK.fit(runs, SIX_ND)
+    again = QUICK.fit(SWEEP, SIX_ND)
     assert again == wide
-    shuffled = QUICK.fit(runs.where(np.random.default_rng(4).permutation(len(runs))), SIX_ND)
+    shuffled = QUICK.fit(SWEEP.where(np.random.default_rng(4).permutation(len(SWEEP))), SIX_ND)
     assert shuffled.params == wide.params
 
 
