@@ -28,7 +28,9 @@ def test_a_standard_error_lends_a_diverged_run_no_weight(delta):
 
 
 @pytest.mark.parametrize("own", [1e-200, 1e-12, 1e-5])
-@pytest.mark.parametrize("fitter", [SurfaceFitter(bootstrap=0), FrontierFitter(), EnsembleFitter(bootstrap=0), IsoFlopFitter()])
+@pytest.mark.parametrize(
+    "fitter", [SurfaceFitter(bootstrap=0), FrontierFitter(), EnsembleFitter(bootstrap=0), IsoFlopFitter()]
+)
 def test_a_standard_error_of_nothing_counts_as_a_tenth_of_the_usual_one(fitter, own):
     stderr = 0.005 * RUNS.loss
     least, stderr[6] = np.where(np.arange(35) == 6, 0.1, 1.0) * stderr, own
