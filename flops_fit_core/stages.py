@@ -98,7 +98,8 @@ class Fitter(Protocol):
     def optimum(self, params: Mapping[str, Any], cost: CostModel, budget: float) -> tuple[Floats, Floats, Floats]:
         """N, D and loss at the compute optimum; vectorised over arrays of parameter draws.
 
-        Called with ``fit.values``, and with ``fit.values`` overlaid by ``fit.draws``.
+        Called with ``fit.values``, and with ``fit.values`` overlaid by ``fit.draws``. Where one of them is not finite, the
+        law has no optimum there.
         """
         ...
 
