@@ -27,7 +27,7 @@ def main() -> None:
         workload=flops_fit.workload("vit", data=chosen.data, data_path=chosen.path, head_dim=4),
         compute_budgets=[2.5e9, 5e9, 1e10, 2e10],
         sizes=[4, 8, 12, 16, 20, 24],
-        seeds=[0, 1],
+        seeds=[0, 1, 2],
         trainer=flops_fit.trainer("accelerate", lr=learning_rate, batch_size=16),
         executor=flops_fit.executor("processes"),
         output_dir=f"outputs/vit-{chosen.data}",
