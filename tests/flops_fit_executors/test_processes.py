@@ -220,6 +220,8 @@ import os, signal, sys, time
 from pathlib import Path
 from flops_fit_executors import ProcessesExecutor
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job is started without it
+
 class Model:
     '''Defined in __main__: no worker could import it.'''
     def __init__(self, size):
