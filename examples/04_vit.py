@@ -13,8 +13,8 @@ import flops_fit
 
 
 def learning_rate(run: flops_fit.Run) -> float:
-    """0.005 at width 32, and less for wider models."""
-    return 0.005 * 32 / run.size
+    """0.01 at width 16, and less for wider models."""
+    return 0.01 * (16 / run.size) ** 0.5
 
 
 def main() -> None:

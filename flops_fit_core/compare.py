@@ -5,7 +5,9 @@ In: fits and budgets. Out: a `Table`, and sentences for the diagnostics.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from flops_fit_core.data.fit import Estimate, Fit, Prediction
 from flops_fit_core.data.result import Table
@@ -21,7 +23,7 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
     """The fits' answers in columns, one row for each budget and quantity, prediction intervals in brackets.
 
     A fit that averages several stands with its members beside it. The table's notes say where the fits were not fitted to
-    the same of the runs, and where the first and another contradict each other at the largest budget that was fitted (the
+    equally many runs, and where the first and another contradict each other at the largest budget that was fitted (the
     smallest of those asked for where no fit knows it): see `disagreements`.
 
     Args:
@@ -36,8 +38,7 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
         raise InputError(
             "compare takes the list of several fits, such as compare(flops_fit.fit(runs, ['ensemble', 'surface']))"
         )
-    if budgets is not None and not isinstance(budgets, Iterable):
-        raise InputTypeError(f"budgets={budgets!r} is not a list: give [{budgets!r}]")
+    budgets = None if budgets is None else listed(budgets)
     columns = _with_members(fits)
     names, fits = list(columns), list(columns.values())
     largest = largest_budget(fits)
@@ -46,16 +47,23 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
             raise InputError("these fits do not know their largest budget: give budgets=[...]")
         budgets = [largest, 10 * largest, 100 * largest]
     rows, data = [], []
+    shares: dict[str, None] = {}
     for budget in budgets:
         answers = [_predict(fit, budget) for fit in fits]
         for quantity, field in _QUANTITIES.items():
             estimates = [None if answer is None else getattr(answer, field) for answer in answers]
             rows.append((si(budget, 5), quantity, *map(_cell, estimates)))
+            shares |= {
+                f"{100 * f.confidence:g} %": None
+                for f, e in zip(fits, estimates, strict=True)
+                if e and e.low is not None
+            }
             values = {name: None if e is None else e.value for name, e in zip(names, estimates, strict=True)}
             data.append({"compute_budget": float(budget), "quantity": quantity, **values})
     judged = largest or min(budgets, default=None)
     apart = disagreements(fits, judged, names) if judged else []
-    notes = (*_brackets(fits), *_different_runs(columns), *apart)
+    brackets = [f"in brackets: {' and '.join(shares)} prediction intervals"] if shares else []
+    notes = (*brackets, *_different_runs(columns), *apart)
     return Table(head=("C", "quantity", *names), rows=tuple(rows), data=tuple(data), notes=notes)
 
 
@@ -68,19 +76,27 @@ def _with_members(fits: Sequence[Fit]) -> dict[str, Fit]:
     return columns
 
 
-def _brackets(fits: Sequence[Fit]) -> list[str]:
-    """What the intervals are; nothing where there are none."""
-    shares = {f"{100 * fit.confidence:g} %" for fit in fits if fit.draws or fit.members}
-    return [f"in brackets: {' and '.join(sorted(shares))} prediction intervals"] if shares else []
+def listed(budgets: Any) -> list[float]:
+    """Budgets as a list.
+
+    Raises:
+        InputTypeError: they are none.
+    """
+    if not isinstance(budgets, str):
+        with contextlib.suppress(TypeError):
+            return list(budgets)
+    raise InputTypeError(f"budgets={budgets!r} is not a list: give [{budgets!r}]")
 
 
 def _different_runs(columns: Mapping[str, Fit]) -> list[str]:
-    """Which fit used which runs, where that is not the same for all: then they may well differ."""
-    used = {name: (fit.n_used, sum(item.used for item in fit.excluded)) for name, fit in columns.items()}
-    if len(set(used.values())) < 2 or not all(count for count, _ in used.values()):
+    """How many runs each was fitted to, where that is not the same for all: then the answers may well differ."""
+    used = {fit.n_used for fit in columns.values()}
+    if len(used) < 2 or not all(used):
         return []
+    marked = {name: sum(item.used for item in fit.excluded) for name, fit in columns.items()}
     said = [
-        f"{name} {count}" + (f", {bad} of them marked as outliers" * (bad > 0)) for name, (count, bad) in used.items()
+        f"{name} {fit.n_used}" + f", {marked[name]} of them marked as outliers" * (marked[name] > 0)
+        for name, fit in columns.items()
     ]
     return [f"not fitted to the same runs: {'; '.join(said)}"]
 

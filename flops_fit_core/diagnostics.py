@@ -209,8 +209,10 @@ def _simulated(records: Sequence[RunRecord]) -> list[Diagnostic]:
     count = sum(bool(record.recipe.get("simulated")) for record in records)
     if not count:
         return []
-    message = f"{count} of {len(records)} losses are simulated: nothing was trained, and the answer says nothing of your model"
-    return [Diagnostic(kind="simulated", message=message)]
+    said = "nothing was trained, and the answer says nothing of your model"
+    if count < len(records):
+        said = "for those nothing was trained, and the answer is of both kinds"
+    return [Diagnostic(kind="simulated", message=f"{count} of {len(records)} losses are simulated: {said}")]
 
 
 def _left_out(fits: Sequence[Fit], runs: Runs) -> list[Diagnostic]:

@@ -166,8 +166,9 @@ class Result:
         Args:
             compute_budgets: FLOPs; ``None``: the largest budget, and ten and a hundred times that.
         """
-        from flops_fit_core.compare import compare
+        from flops_fit_core.compare import compare, listed
 
+        compute_budgets = None if compute_budgets is None else listed(compute_budgets)
         fits: Sequence[Fit] = self.fits
         if self.study is not None and compute_budgets is not None:
             fits = [self.study.exact(fit, compute_budgets) for fit in fits]

@@ -116,7 +116,7 @@ class EnsembleFitter(Selection):
                 *usable.notes,
                 *(holdout.grouping(runs) if held[0] else ()),
                 *notes,
-                *_shares(weight, members, len(held[0])),
+                *_shares(weight, members, len(_own_squares(*held))),
                 *outliers.notes(runs),
             ),
             details={
@@ -127,7 +127,7 @@ class EnsembleFitter(Selection):
 
     def _members(self, runs: Runs, cost: CostModel, held: _Both, sigma: float) -> tuple[dict[str, Fit], list[str]]:
         """The members' fits by name, and what to say about them."""
-        surface = SurfaceFitter(
+        fitter = SurfaceFitter(
             delta="adaptive",
             outliers="keep",
             bootstrap=self.bootstrap,
@@ -135,8 +135,10 @@ class EnsembleFitter(Selection):
             seed=self.seed,
             hold_out=False,
             mix_schedules=True,
-        ).fit(runs, cost)
-        notes = [note for note in surface.notes if note not in runs.notes]
+        )
+        surface = fitter.fit(runs, cost)
+        said = fitter.usable(runs).notes  # of all runs, by the ensemble itself
+        notes = [note for note in surface.notes if note not in said]
         members = {"surface": surface}
         try:
             require_points(runs, len(frontier_law.NAMES), "the frontier law")
@@ -268,8 +270,7 @@ def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
     Returns:
         From 0 to 1; 0.75 where nothing was held out, or both laws predict the same.
     """
-    own = np.array([_own_squares(f, s) for f, s in zip(frontier, surface, strict=True)]).reshape(-1, 2)
-    own = own[np.isfinite(own).all(axis=1)]  # a law that ran away has no finite error, and is passed over
+    own = _own_squares(frontier, surface)
     of_frontier, of_surface = np.maximum(own.mean(axis=0), 0.0) if len(own) else (0.0, 0.0)
     if of_frontier + of_surface == 0:
         return ODDS / (ODDS + 1.0)
@@ -277,11 +278,17 @@ def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
     return float(odds * of_surface / (odds * of_surface + of_frontier))
 
 
-def _own_squares(frontier: Held, surface: Held) -> tuple[float, float]:
-    """Each member's mean squared error of ln loss in a held-out budget, less the covariance with the other's."""
-    f, s = np.array(frontier.errors), np.array(surface.errors)
-    with np.errstate(invalid="ignore"):
-        return float(np.mean(f * (f - s))), float(np.mean(s * (s - f)))
+def _own_squares(frontier: Sequence[Held], surface: Sequence[Held]) -> Floats:
+    """Each member's mean squared error of ln loss in every held-out budget, less the covariance with the other's, (m, 2).
+
+    A budget for which a law ran away, so that its error is not finite, is passed over.
+    """
+    own = np.empty((len(frontier), 2))
+    for row, pair in zip(own, zip(frontier, surface, strict=True), strict=True):
+        f, s = (np.array(held.errors) for held in pair)
+        with np.errstate(invalid="ignore"):
+            row[:] = np.mean(f * (f - s)), np.mean(s * (s - f))
+    return own[np.isfinite(own).all(axis=1)]
 
 
 def rolling_blend(frontier: Sequence[Held], surface: Sequence[Held]) -> tuple[Held, ...]:

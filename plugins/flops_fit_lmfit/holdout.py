@@ -242,7 +242,7 @@ def model_error(held: Sequence[Held], shipped: ModelError = SHIPPED) -> ModelErr
         for text, mine, default in (("loss", loss, shipped.loss), ("N_opt", log_n, shipped.n_params))
         if mine > default
     ]
-    source = f"{shipped.source}; own rolling hold-out gave less" if held else shipped.source
+    source = f"{shipped.source}; own rolling hold-out gave less" if loss > 0 or log_n > 0 else shipped.source
     if own:
         source = f"own rolling hold-out for {' and '.join(own)} ({len(held)} budgets held out)" + (
             "" if len(own) == 2 else f"; else {shipped.source}"

@@ -126,12 +126,15 @@ def _counts(excluded: tuple[Excluded, ...], total: int) -> tuple[str, ...]:
 
 def _too_exact(runs: Runs) -> tuple[str, ...]:
     """The runs whose standard errors are too small to count as what they are."""
-    errors = StandardErrors.of(runs.loss_stderr, runs.loss)
-    names = [] if errors is None else [runs.name(int(row)) for row in np.flatnonzero(errors.raised)]
+    relative, absolute = (StandardErrors.of(runs.loss_stderr, loss) for loss in (runs.loss, 1.0))
+    if relative is None or absolute is None:
+        return ()
+    # By its own loss alone, a diverged run's error would look small, and by none a good run's.
+    names = [runs.name(int(row)) for row in np.flatnonzero(relative.raised & absolute.raised)]
     if not names:
         return ()
     return (
-        f"loss_stderr of {in_short(names, 10)} is less than {LEAST:g} of the usual one, and counts as so much: it says nothing of "
+        f"loss_stderr of {in_short(names, 10)} is less than {LEAST:g} of the usual one, and weighs as so much: it says nothing of "
         "what differs from one training to the next",
     )
 

@@ -22,8 +22,6 @@ from flops_fit_core.tables import cluster_budgets
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
 
-"""Fitters' names, as in the table that compares fits."""
-
 REACH = 4.0
 """A curve goes on to its optimum where that is no more than so many times beyond the sizes that were trained."""
 

@@ -58,7 +58,8 @@ def _above(sweep: Sweep) -> Bools:
     loss, fitted = sweep.runs.loss, sweep.fitted
     if len(np.unique(loss[fitted])) < 2:
         return np.zeros(len(loss), dtype=bool)
-    low, high = loss[fitted].min(), loss[fitted].max()
+    shown = np.concatenate([loss[fitted], *(curve.loss for curve in sweep.curves)])
+    low, high = shown.min(), shown.max()
     return np.asarray(sweep.usable & ~fitted & (loss > high + HEADROOM * (high - low)))
 
 

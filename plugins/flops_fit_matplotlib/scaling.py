@@ -31,7 +31,7 @@ UNSEEN = "best run of a budget, minimum not seen"
 
 @attrs.frozen(kw_only=True, eq=False)
 class _Line:
-    """A fit along the compute axis; `smallest` and `largest` are the ends of what was fitted."""
+    """A fit along the compute axis, from the smallest budget that the first fit used to the largest that it used."""
 
     fit: Fit
     name: str
@@ -84,8 +84,10 @@ def _largest(fit: Fit, sweep: Sweep) -> float:
 
 def _line(fit: Fit, name: str, sweep: Sweep, end: float) -> _Line:
     largest = _largest(fit, sweep)
-    smallest = min(sweep.budgets[0], largest)
-    budgets = np.unique(np.append(np.geomspace(smallest / 2, end, 60), (smallest, largest)))
+    fitted = sweep.budget[sweep.fitted & np.isfinite(sweep.budget)]
+    smallest = min(fitted.min(initial=largest), largest)
+    start = min(sweep.budgets[0], smallest) / 2
+    budgets = np.unique(np.append(np.geomspace(start, end, 60), (smallest, largest)))
     return _Line(fit=fit, name=name, predictions=trajectory(fit, budgets), smallest=smallest, largest=largest)
 
 
@@ -178,7 +180,10 @@ def _exponent(line: _Line, name: str, symbol: str) -> str:
         percent = f"{100 * line.fit.confidence:g} %"
         interval = f"{percent} sampling {estimate.low:.3f} to {estimate.high:.3f}"
         return f"${symbol}\\propto C^{{{estimate.value:.3f}}}$  ({interval})"
-    slope = np.polyfit(np.log(line.budgets[line.within]), np.log(line.values(name)[line.within]), 1)[0]
+    rows = line.within if line.within.sum() > 1 else np.ones(len(line.budgets), dtype=bool)
+    if rows.sum() < 2:
+        return ""
+    slope = np.polyfit(np.log(line.budgets[rows]), np.log(line.values(name)[rows]), 1)[0]
     return f"${symbol}\\propto C^{{{slope:.3f}}}$"
 
 

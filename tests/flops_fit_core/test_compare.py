@@ -77,9 +77,20 @@ def test_fits_of_different_runs_say_so():
     assert compare([fit(n_used=47, excluded=left), fit("two", n_used=47)], [1e20]).notes == ()
 
 
-def test_budgets_are_a_list():
-    with pytest.raises(InputTypeError, match=r"budgets=1e\+20 is not a list: give \[1e\+20\]"):
-        compare([fit()], 1e20)
+def test_fits_of_equally_many_runs_say_nothing_of_them():
+    flagged = [Excluded(run="line 3", reason="outlier", used=True)]
+    assert compare([fit(n_used=49, excluded=flagged), fit("two", n_used=49)], [1e20]).notes == ()
+
+
+@pytest.mark.parametrize("budgets", [1e20, "1e20", np.array(1e20)])
+def test_budgets_are_a_list(budgets):
+    with pytest.raises(InputTypeError, match="is not a list: give "):
+        compare([fit()], budgets)
+
+
+def test_budgets_may_be_anything_that_is_gone_through_once():
+    unknown = attrs.evolve(fit(), largest_budget=None)
+    assert compare([unknown], iter([1e20])).data == compare([unknown], [1e20]).data
 
 
 def test_runs_without_budgets_are_judged_at_the_largest_that_was_fitted():

@@ -12,7 +12,7 @@ from flops_fit_core import registry
 from flops_fit_core.data import CostModel, Fit, Runs
 from flops_fit_core.errors import FitError, PluginImportError, UnknownNameError
 from flops_fit_lmfit import additive, holdout
-from flops_fit_lmfit.ensemble import EnsembleFitter, frontier_weight
+from flops_fit_lmfit.ensemble import EnsembleFitter, _own_squares, frontier_weight
 from flops_fit_lmfit.surface import SurfaceFitter
 from known_laws import ADDITIVE, SIX_ND, additive_sweep, frontier_sweep
 from published import PUBLISHED
@@ -145,6 +145,7 @@ def test_an_origin_where_a_law_ran_away_does_not_judge():
         away = _held(*lost, origin=8.0), _held(0.01, 0.01, origin=8.0)
         assert frontier_weight(good[0] + away[0], good[1] + away[1]) == frontier_weight(*good)
         assert frontier_weight(*away) == 0.75
+        assert len(_own_squares(good[0] + away[0], good[1] + away[1])) == 1
 
 
 def test_an_answer_that_is_one_members_alone_says_whose():

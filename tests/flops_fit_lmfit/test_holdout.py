@@ -119,6 +119,7 @@ def test_model_error_is_the_larger_of_own_and_shipped():
     less = holdout.model_error(near)
     assert (less.loss, less.n_params) == (SHIPPED.loss, SHIPPED.n_params)
     assert less.source == "shipped default; own rolling hold-out gave less"
+    assert holdout.model_error([held(errors=(math.nan,), log_n_error=math.nan)]) == SHIPPED  # it gave nothing
     far = [held(errors=(0.06, 0.04), log_n_error=2.0), held(errors=(-0.05,), log_n_error=-2.0)]
     found = holdout.model_error(far)
     assert found.loss == pytest.approx(1.645 * 0.05 / math.log(10))

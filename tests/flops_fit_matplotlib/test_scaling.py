@@ -43,6 +43,14 @@ def test_the_panels_show_the_fit_and_tell_extrapolation_from_it():
         assert [style == "-" for style in styles[:3]] == [True, False, False]
 
 
+def test_the_line_is_dashed_below_what_was_fitted_too():
+    left = [Excluded(run=f"run{i}", reason="below the minimum compute") for i in range(SIZES)]
+    for panel in draw(fits=[surface_fit(excluded=left)])["scaling"].axes:
+        within, below, _ = lines_of(panel)
+        assert below[-1, 0] == within[0, 0] == BUDGETS[1]
+        assert below[0, 0] == pytest.approx(BUDGETS[0] / 2)
+
+
 def test_the_band_is_the_interval_of_the_prediction():
     fit = surface_fit()
     panels = draw(fits=[fit])["scaling"].axes
