@@ -6,7 +6,7 @@ plots and reports.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from flops_fit_core.data.cost import CostModel
 from flops_fit_core.data.fit import Fit, Prediction
 from flops_fit_core.data.plan import Plan
 from flops_fit_core.data.runs import RunRecord, Runs
-from flops_fit_core.errors import FitError, InputTypeError
+from flops_fit_core.errors import FitError
 from flops_fit_core.text import html_table, markdown_table
 
 if TYPE_CHECKING:
@@ -153,12 +153,9 @@ class Result:
             FitError, InputError: as `predict`.
         """
         from flops_fit_core.answer import chinchilla_table
+        from flops_fit_core.compare import listed
 
-        if compute_budgets is not None and not isinstance(compute_budgets, Iterable):
-            raise InputTypeError(
-                f"compute_budgets={compute_budgets!r} is not a list: give [{compute_budgets!r}], or use predict()"
-            )
-        return chinchilla_table(self, self.plan.budgets if compute_budgets is None else list(compute_budgets))
+        return chinchilla_table(self, self.plan.budgets if compute_budgets is None else listed(compute_budgets))
 
     def compare(self, compute_budgets: Sequence[float] | None = None) -> Table:
         """Every fit, and the members of those that average several, side by side.

@@ -18,7 +18,7 @@ from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.serial import unplain
 from flops_fit_core.stages import Fitter
-from flops_fit_lmfit import additive, frontier_law, holdout, options
+from flops_fit_lmfit import additive, forecast, frontier_law, holdout, options
 from flops_fit_lmfit.estimates import estimates
 from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.holdout import Held
@@ -26,6 +26,7 @@ from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.solve import additive_start
 from flops_fit_lmfit.surface import SurfaceFitter
 from flops_fit_lmfit.usable import Selection, require_additive, require_points
+from flops_fit_lmfit.weights import ODDS, form_is_off, frontier_weight, own_squares, rolling_blend
 
 Floats = NDArray[np.float64]
 
@@ -34,9 +35,13 @@ FORMULA = (
     f"surface: {additive.FORMULA}; frontier: {frontier_law.FORMULA}"
 )
 LAWS = {"surface": additive, "frontier": frontier_law}
-ODDS = 3.0
-"""Of the frontier law against the additive one before any hold-out: what six published sweeps taught."""
-
+MEMBERS = ("frontier", "surface")
+EARLY_BUDGETS, EARLY_RUNS = 3, 15
+"""What an origin needs below it to say something of the weights; its errors are not shown, nor in the model's error."""
+NO_HOLD_OUT = (
+    f"no rolling hold-out: it needs {holdout.MIN_BUDGETS} budgets with {holdout.MIN_RUNS} runs below another one, so the "
+    f"members' odds are the shipped {ODDS:g}:1 and the model's error the shipped default"
+)
 ONE_SIDED = 0.01
 """Weight below which a member has no say."""
 
@@ -47,13 +52,11 @@ class EnsembleFitter(Selection):
 
     The frontier law extrapolates far better where the additive law is a little wrong, as in every published
     sweep, and worse where it is exactly true. Their odds are 3:1 where no budget leaves four budgets and twenty runs
-    below it; else the inverse ratio of their own squared errors in rolling hold-out (`flops_fit_lmfit.holdout`) on these
-    very runs, less what both miss alike, and of the 3:1 the less, the more was held out (`frontier_weight`).
+    below it; else weights follow from rolling hold-out (`flops_fit_lmfit.holdout`) on these very runs, from three
+    budgets on: from the members' own squared errors, less what both miss alike, and from how probable these make it that
+    the additive law's form is off at all (`flops_fit_lmfit.weights`).
 
-    On published sweeps the ensemble's error of later budgets' losses is half the plain additive fit's (``docs/holdout.md``).
-    Where the additive law is true, it is 0.98 to 1.10 times the plain fit's by the same measure, on average over four laws
-    (six to nine budgets, noise 0.3 and 1 %). Of the true loss ten and a hundred times beyond the largest budget it is 1.03
-    to 1.28 times, for the worst of those laws 1.55 times; for laws drawn at random 0.9 to 1.7 times on average.
+    FIGURES
 
     The sampling interval is that of the additive member's case bootstrap, in logarithms, centred on the
     average: a fit with priors must not be bootstrapped. The prediction interval adds the model's error, which is nowhere
@@ -90,14 +93,18 @@ class EnsembleFitter(Selection):
         require_additive(runs)
         outliers = find_outliers(runs, cost)
         kept = runs if self.outliers == "flag" else runs.where(~outliers.mask)
-        held = self._held(runs, cost, ~outliers.mask)
-        members, notes = self._members(kept, cost, held, outliers.sigma)
-        blended = rolling_blend(*held)
-        weight = frontier_weight(*held) if "frontier" in members else 0.0
+        held, late = self._held(runs, cost, ~outliers.mask), holdout.late_origins(runs)
+        members, notes = self._members(kept, cost, outliers.sigma)
+        members = {
+            name: holdout.judged(fit, [one for one in held[name] if one.origin in late])
+            for name, fit in members.items()
+        }
+        blended = rolling_blend(held["frontier"], held["surface"], late)
+        weight = frontier_weight(held["frontier"], held["surface"]) if "frontier" in members else 0.0
         params = _params(members, weight)
         draws = members["surface"].draws
         top = float(np.max(cost.flops(kept.n_params, kept.n_tokens)))
-        return Fit(
+        fit = Fit(
             fitter="ensemble",
             params=self._exponents(params, draws, cost, top) | params,
             cost=cost,
@@ -108,15 +115,13 @@ class EnsembleFitter(Selection):
             gradient_norm=max(fit.gradient_norm or 0.0 for fit in members.values()),
             n_used=len(kept),
             excluded=(*usable.excluded, *outliers.excluded(runs, used=self.outliers == "flag")),
-            hold_out=holdout.summary(blended),
-            model_error=holdout.model_error(blended),
             largest_budget=top,
             formula=FORMULA,
             notes=(
                 *usable.notes,
-                *(holdout.grouping(runs) if held[0] else ()),
+                *(holdout.grouping(runs) if late else (NO_HOLD_OUT,)),
                 *notes,
-                *_shares(weight, members, len(_own_squares(*held))),
+                *(_shares(weight, held["frontier"], held["surface"]) if "frontier" in members else ()),
                 *outliers.notes(runs),
             ),
             details={
@@ -124,8 +129,9 @@ class EnsembleFitter(Selection):
             },
             law=self,
         )
+        return holdout.judged(fit, blended)
 
-    def _members(self, runs: Runs, cost: CostModel, held: _Both, sigma: float) -> tuple[dict[str, Fit], list[str]]:
+    def _members(self, runs: Runs, cost: CostModel, sigma: float) -> tuple[dict[str, Fit], list[str]]:
         """The members' fits by name, and what to say about them."""
         fitter = SurfaceFitter(
             delta="adaptive",
@@ -146,36 +152,30 @@ class EnsembleFitter(Selection):
             members["frontier"] = frontier.describe(frontier.solve(runs, cost, surface.values, sigma), runs, cost)
         except FitError as error:
             notes.append(f"the additive law alone answers: {error}")
-        if not held[0]:
-            notes.append(
-                f"no rolling hold-out: it needs {holdout.MIN_BUDGETS} budgets with {holdout.MIN_RUNS} runs below another "
-                f"one, so the members' odds are the shipped {ODDS:g}:1 and the model's error the shipped default"
-            )
-        for name, errors in zip(("frontier", "surface"), held, strict=True):
-            if name in members:
-                members[name] = attrs.evolve(
-                    members[name], hold_out=holdout.summary(errors), model_error=holdout.model_error(errors)
-                )
         return members, notes
 
-    def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> _Both:
-        """Rolling hold-out of frontier and surface, in step."""
+    def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> dict[str, tuple[Held, ...]]:
+        """Rolling hold-out of the members, in step; of none where it is too early for a late origin."""
         frontier = FrontierFitter(outliers=self.outliers)
 
         def below(runs: Runs) -> tuple[holdout.Law, holdout.Law]:
             require_points(runs, len(frontier_law.NAMES), "the frontier law")
-            start = additive_start(runs).params
-            outliers = find_outliers(runs, cost, additive=start)
+            start = additive_start(runs)
+            outliers = find_outliers(runs, cost, additive=start.params)
             kept = frontier.keep(runs, outliers)
             if len(kept) < len(runs):
-                start = additive_start(kept).params
+                start = additive_start(kept)
             surface = holdout.Law(
-                loss=lambda n, d: additive.loss(start, n, d), optimum=lambda c: additive.optimum(start, cost, c)
+                loss=lambda n, d: additive.loss(start.params, n, d),
+                optimum=lambda c: additive.optimum(start.params, cost, c),
+                spread=lambda n, d: forecast.spread(start, n, d),
             )
-            return frontier.law(frontier.solve(kept, cost, start, outliers.sigma).params, cost), surface
+            return frontier.law(frontier.solve(kept, cost, start.params, outliers.sigma).params, cost), surface
 
-        held = holdout.rolling(runs, below, judges=judges)
-        return (held[0], held[1]) if held else ((), ())
+        if not holdout.late_origins(runs):
+            return dict.fromkeys(MEMBERS, ())
+        held = holdout.rolling(runs, below, judges=judges, min_budgets=EARLY_BUDGETS, min_runs=EARLY_RUNS)
+        return dict(zip(MEMBERS, held or ((), ()), strict=True))
 
     def _exponents(
         self, params: Mapping[str, Estimate], draws: Mapping[str, Floats], cost: CostModel, top: float
@@ -222,9 +222,6 @@ class EnsembleFitter(Selection):
             return n, cost.tokens(n, budget), loss
 
 
-_Both = tuple[tuple[Held, ...], tuple[Held, ...]]
-
-
 def _params(members: Mapping[str, Fit], weight: float) -> dict[str, Estimate]:
     """The weight, and every member's parameters with its name before theirs."""
     params = {"weight": Estimate(value=weight)}
@@ -234,14 +231,16 @@ def _params(members: Mapping[str, Fit], weight: float) -> dict[str, Estimate]:
     return params
 
 
-def _shares(weight: float, members: Mapping[str, Fit], held: int) -> tuple[str, ...]:
-    """How much of the answer is whose, by so many held-out budgets; of none, `EnsembleFitter._members` speaks."""
-    if len(members) < 2 or not held:
+def _shares(weight: float, frontier: Sequence[Held], surface: Sequence[Held]) -> tuple[str, ...]:
+    """How much of the answer is whose, by the members' held-out budgets; where there are none, `NO_HOLD_OUT` speaks."""
+    held = len(own_squares(frontier, surface))
+    if not held:
         return ()
     if ONE_SIDED <= weight <= 1.0 - ONE_SIDED:
         return (
             f"the answer is {100 * weight:.0f} % that of 'frontier' and {100 * (1 - weight):.0f} % that of 'surface', by their "
-            f"errors in {held} held-out budget{'s' * (held > 1)}",
+            f"errors in {held} held-out budget{'s' * (held > 1)}, which leave a probability of "
+            f"{100 * form_is_off(surface):.0f} % that the additive law's form is a little off",
         )
     name, other = ("frontier", "surface") if weight > 0.5 else ("surface", "frontier")
     return (
@@ -252,57 +251,3 @@ def _shares(weight: float, members: Mapping[str, Fit], held: int) -> tuple[str, 
 
 def _part(params: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     return {name.removeprefix(prefix): value for name, value in params.items() if name.startswith(prefix)}
-
-
-def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
-    """Weight of the frontier law: prior odds times the inverse ratio of the members' own squared hold-out errors.
-
-    Both members miss the same runs by those runs' noise and by what no law could have known below the origin; that part,
-    their errors' covariance, says nothing about which to trust and is taken out of both squares. Odds of 1:1 would
-    then give the average with the least squared error on the held-out runs (Bates and Granger 1969, "The combination of
-    forecasts"). The prior odds of 3:1, which other sweeps taught, count as much as one held-out budget: after m of them
-    3^(1 / (1 + m)) is left. An own error that is negative counts as none: then that member alone answers.
-
-    Args:
-        frontier: the frontier law's held-out budgets.
-        surface: the additive law's, in step.
-
-    Returns:
-        From 0 to 1; 0.75 where nothing was held out, or both laws predict the same.
-    """
-    own = _own_squares(frontier, surface)
-    of_frontier, of_surface = np.maximum(own.mean(axis=0), 0.0) if len(own) else (0.0, 0.0)
-    if of_frontier + of_surface == 0:
-        return ODDS / (ODDS + 1.0)
-    odds = ODDS ** (1 / (1 + len(own)))
-    return float(odds * of_surface / (odds * of_surface + of_frontier))
-
-
-def _own_squares(frontier: Sequence[Held], surface: Sequence[Held]) -> Floats:
-    """Each member's mean squared error of ln loss in every held-out budget, less the covariance with the other's, (m, 2).
-
-    A budget for which a law ran away, so that its error is not finite, is passed over.
-    """
-    own = np.empty((len(frontier), 2))
-    for row, pair in zip(own, zip(frontier, surface, strict=True), strict=True):
-        f, s = (np.array(held.errors) for held in pair)
-        with np.errstate(invalid="ignore"):
-            row[:] = np.mean(f * (f - s)), np.mean(s * (s - f))
-    return own[np.isfinite(own).all(axis=1)]
-
-
-def rolling_blend(frontier: Sequence[Held], surface: Sequence[Held]) -> tuple[Held, ...]:
-    """What the ensemble itself would have predicted: at each origin its weights come from earlier origins only."""
-    blended = []
-    for f, s in zip(frontier, surface, strict=True):
-        known = [i for i, one in enumerate(frontier) if one.budget <= f.origin * (1 + 1e-9)]
-        weight = frontier_weight([frontier[i] for i in known], [surface[i] for i in known])
-        blended.append(
-            attrs.evolve(
-                f,
-                errors=tuple(weight * a + (1.0 - weight) * b for a, b in zip(f.errors, s.errors, strict=True)),
-                log_n=weight * f.log_n + (1.0 - weight) * s.log_n,
-                log_n_error=weight * f.log_n_error + (1.0 - weight) * s.log_n_error,
-            )
-        )
-    return tuple(blended)

@@ -45,10 +45,13 @@ class Law:
     Attributes:
         loss: (N, D) to loss, or ``None`` where the law describes only the optimum.
         optimum: budget to (N, D, loss).
+        spread: (N, D) of a held-out budget's runs to the standard deviation of the mean of their errors, were the law
+            true; ``None`` where nobody asks.
     """
 
     loss: Callable[[Floats, Floats], Floats] | None
     optimum: Callable[[float], tuple[Floats, Floats, Floats]]
+    spread: Callable[[Floats, Floats], float] | None = None
 
     @classmethod
     def of(cls, fitter: Fitter, fit: Fit) -> Law:
@@ -70,6 +73,7 @@ class Held:
         log_n_error: that less the minimum of a parabola through the same runs; NaN where it has none.
         curvature: of that parabola, so that ln L = minimum + curvature·(ln N − ln N_min)².
         slice_loss: loss at its minimum; NaN where it has none.
+        spread: standard deviation of the mean of the errors, were the law true; NaN where the law does not say.
     """
 
     origin: float
@@ -80,6 +84,7 @@ class Held:
     log_n_error: float
     curvature: float
     slice_loss: float
+    spread: float = math.nan
 
     @property
     def regret(self) -> float:
@@ -121,6 +126,11 @@ def origins(
         below = budget <= value
         if below.sum() >= min_runs:
             yield float(value), below
+
+
+def late_origins(runs: Runs) -> frozenset[float]:
+    """The origins with enough below them for their errors to be shown."""
+    return frozenset(origin for origin, _ in origins(budgets_of(runs)[0]))
 
 
 def rolling(
@@ -176,6 +186,7 @@ def _held(law: Law, runs: Runs, origin: float, budget: float) -> Held:
         log_n_error=log_n - middle - best,
         curvature=curvature,
         slice_loss=math.exp(lowest),
+        spread=math.nan if law.spread is None else law.spread(runs.n_params, runs.n_tokens),
     )
 
 
@@ -248,6 +259,11 @@ def model_error(held: Sequence[Held], shipped: ModelError = SHIPPED) -> ModelErr
             "" if len(own) == 2 else f"; else {shipped.source}"
         )
     return ModelError(loss=max(loss, shipped.loss), n_params=max(log_n, shipped.n_params), source=source)
+
+
+def judged(fit: Fit, held: Sequence[Held]) -> Fit:
+    """The fit with what its law missed when it was held out."""
+    return attrs.evolve(fit, hold_out=summary(held), model_error=model_error(held))
 
 
 def _per_distance(held: Sequence[Held], error: Callable[[Held], float]) -> float:

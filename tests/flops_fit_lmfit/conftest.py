@@ -11,20 +11,9 @@ import numpy as np
 import pytest
 
 from flops_fit_core.data import Runs
+from known_laws import SURFACES
 
 SHARED = Path(__file__).parents[2].parent / "shared" / "data"
-
-# E, A, B, alpha, beta, smallest N, smallest C: from symmetric to extremely asymmetric, N from 1e3 to 1e12.
-SURFACES = {
-    "symmetric": ({"E": 2.0, "A": 400.0, "B": 400.0, "alpha": 0.31, "beta": 0.31}, 1e7, 1e18),
-    "chinchilla": ({"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}, 1e8, 1e20),
-    "replication": ({"E": 1.8172, "A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3658}, 1e9, 1e22),
-    "data-hungry": ({"E": 0.5, "A": 30.0, "B": 3e5, "alpha": 0.155, "beta": 0.465}, 1e5, 1e15),
-    "size-hungry": ({"E": 1.0, "A": 3e5, "B": 20.0, "alpha": 0.465, "beta": 0.155}, 1e6, 1e16),
-    "extreme": ({"E": 0.1, "A": 5.0, "B": 2e6, "alpha": 0.07, "beta": 0.62}, 1e10, 1e24),
-    "extreme the other way": ({"E": 0.3, "A": 2e6, "B": 5.0, "alpha": 0.62, "beta": 0.07}, 1e8, 1e19),
-    "tiny models": ({"E": 0.02, "A": 40.0, "B": 60.0, "alpha": 0.8, "beta": 0.5}, 1e3, 1e9),
-}
 
 
 def grid(truth: dict[str, float], smallest_n: float, smallest_c: float, *, budgets: int = 5, sizes: int = 7) -> Runs:
