@@ -26,7 +26,7 @@ from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.solve import additive_start
 from flops_fit_lmfit.surface import SurfaceFitter
 from flops_fit_lmfit.usable import Selection, require_additive, require_points
-from flops_fit_lmfit.weights import ODDS, form_is_off, frontier_weight, own_squares, rolling_blend
+from flops_fit_lmfit.weights import ODDS, form_is_off, frontier_weight, own_squares, rolling_blend, share
 
 Floats = NDArray[np.float64]
 
@@ -119,7 +119,7 @@ class EnsembleFitter(Selection):
             formula=FORMULA,
             notes=(
                 *usable.notes,
-                *(holdout.grouping(runs) if late else (NO_HOLD_OUT,)),
+                *(holdout.grouping(runs) if blended else (NO_HOLD_OUT,)),
                 *notes,
                 *(_shares(weight, held["frontier"], held["surface"]) if "frontier" in members else ()),
                 *outliers.notes(runs),
@@ -168,7 +168,7 @@ class EnsembleFitter(Selection):
             surface = holdout.Law(
                 loss=lambda n, d: additive.loss(start.params, n, d),
                 optimum=lambda c: additive.optimum(start.params, cost, c),
-                spread=lambda n, d: forecast.spread(start, n, d),
+                spread=lambda ahead: forecast.spread(start, kept, ahead),
             )
             return frontier.law(frontier.solve(kept, cost, start.params, outliers.sigma).params, cost), surface
 
@@ -239,8 +239,13 @@ def _shares(weight: float, frontier: Sequence[Held], surface: Sequence[Held]) ->
     if ONE_SIDED <= weight <= 1.0 - ONE_SIDED:
         return (
             f"the answer is {100 * weight:.0f} % that of 'frontier' and {100 * (1 - weight):.0f} % that of 'surface', by their "
-            f"errors in {held} held-out budget{'s' * (held > 1)}, which leave a probability of "
+            f"errors in {held} forecast{'s' * (held > 1)} of held-out budgets, which leave a probability of "
             f"{100 * form_is_off(surface):.0f} % that the additive law's form is a little off",
+        )
+    if weight < ONE_SIDED <= share(frontier, surface):
+        return (
+            "the answer is that of 'surface' alone: its forecasts of held-out budgets are as good as an additive law's can be, "
+            f"which leaves a probability of {100 * form_is_off(surface):.1g} % that its form is a little off",
         )
     name, other = ("frontier", "surface") if weight > 0.5 else ("surface", "frontier")
     return (

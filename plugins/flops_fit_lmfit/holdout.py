@@ -45,13 +45,13 @@ class Law:
     Attributes:
         loss: (N, D) to loss, or ``None`` where the law describes only the optimum.
         optimum: budget to (N, D, loss).
-        spread: (N, D) of a held-out budget's runs to the standard deviation of the mean of their errors, were the law
-            true; ``None`` where nobody asks.
+        spread: a held-out budget's runs to the standard deviation of the mean of their errors, were the law true;
+            ``None`` where nobody asks.
     """
 
     loss: Callable[[Floats, Floats], Floats] | None
     optimum: Callable[[float], tuple[Floats, Floats, Floats]]
-    spread: Callable[[Floats, Floats], float] | None = None
+    spread: Callable[[Runs], float] | None = None
 
     @classmethod
     def of(cls, fitter: Fitter, fit: Fit) -> Law:
@@ -89,7 +89,8 @@ class Held:
     @property
     def regret(self) -> float:
         """Relative excess loss at the predicted N, on the budget's own slice."""
-        return math.expm1(self.curvature * self.log_n_error**2)
+        with np.errstate(over="ignore"):  # of a slice that is none
+            return float(np.expm1(self.curvature * self.log_n_error**2))
 
     @property
     def loss_error(self) -> float:
@@ -186,7 +187,7 @@ def _held(law: Law, runs: Runs, origin: float, budget: float) -> Held:
         log_n_error=log_n - middle - best,
         curvature=curvature,
         slice_loss=math.exp(lowest),
-        spread=math.nan if law.spread is None else law.spread(runs.n_params, runs.n_tokens),
+        spread=math.nan if law.spread is None else law.spread(runs),
     )
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from flops_fit_lmfit.holdout import NORMAL_90, SHIPPED, Held
+from flops_fit_lmfit.holdout import LEAST_STEP, NORMAL_90, SHIPPED, Held
 
 Floats = NDArray[np.float64]
 
@@ -64,29 +64,29 @@ def share(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
 
 
 def form_is_off(surface: Sequence[Held]) -> float:
-    """Probability that the additive law's form is a little off, by how it foretold the next budget at every origin.
+    """Probability that the additive law's form is a little off, by how it foretold one budget after the other.
 
     Where its form is right, the mean error of a forecast is normal with the forecast's own spread. Where it is off, the
     shipped model error comes on top (one standard deviation of it is 0.73 % of loss per unit of ln h), as in published
-    sweeps. Prior odds of 3:1 are multiplied by the ratio of the two likelihoods of every next budget, as forecasts of what
-    comes next are all but independent of each other (Dawid 1984, "The prequential approach").
+    sweeps. Prior odds of 3:1 are multiplied by the ratio of the two likelihoods of every step from an origin to the next
+    budget at least 1.5 times as large; the next step sets out there, as forecasts of what comes next are all but
+    independent of each other (Dawid 1984, "The prequential approach").
 
     Args:
-        surface: the additive law's held-out budgets, every origin's nearest first; those whose spread is unknown say
-            nothing.
+        surface: the additive law's held-out budgets; those whose spread is unknown say nothing.
 
     Returns:
         From 0 to 1; 0.75 where nothing is said.
     """
-    log_odds, origins = math.log(ODDS), set[float]()
-    for held in surface:
-        error = float(np.mean(held.errors))
-        if held.origin in origins or not (math.isfinite(error) and math.isfinite(held.spread)):
+    log_odds, reached = math.log(ODDS), 0.0
+    for held in sorted(surface, key=lambda held: (held.origin, held.budget)):
+        if held.origin < reached * (1 - 1e-9) or held.distance < math.log(LEAST_STEP):
             continue
-        origins.add(held.origin)
-        right = max(held.spread, _ROUNDING) ** 2
-        off = right + (SHIPPED.loss / NORMAL_90 * held.distance) ** 2
-        log_odds += 0.5 * (math.log(right / off) + error**2 * (1.0 / right - 1.0 / off))
+        reached, error = held.budget, float(np.mean(held.errors))
+        if math.isfinite(error) and math.isfinite(held.spread):
+            right = max(held.spread, _ROUNDING) ** 2
+            off = right + (SHIPPED.loss / NORMAL_90 * held.distance) ** 2
+            log_odds += 0.5 * (math.log(right / off) + error**2 * (1.0 / right - 1.0 / off))
     return float(expit(log_odds))
 
 

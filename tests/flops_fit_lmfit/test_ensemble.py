@@ -121,12 +121,31 @@ def test_an_answer_that_is_both_members_says_how_much_of_each(wide):
     (note,) = [note for note in wide.notes if note.startswith("the answer is")]
     shares = f"{100 * weight:.0f} % that of 'frontier' and {100 - 100 * weight:.0f} % that of 'surface'"
     assert note.startswith(
-        f"the answer is {shares}, by their errors in 6 held-out budgets, which leave a probability of "
+        f"the answer is {shares}, by their errors in 6 forecasts of held-out budgets, which leave a probability of "
     )
     assert note.endswith(" % that the additive law's form is a little off")
     assert (
         wide.hold_out["budgets"] == 3
     )  # of the origins with four budgets; those with three count in the weights alone
+
+
+def test_one_size_a_budget_leaves_no_hold_out_and_says_so():
+    c = np.repeat(np.geomspace(1e18, 1e21, 7), 5)
+    n = 2e8 * (c / 1e18) ** 0.5
+    noise = np.exp(0.003 * np.random.default_rng(0).standard_normal(35))
+    runs = Runs(n_params=n, n_tokens=c / (6 * n), loss=additive.loss(LAW, n, c / (6 * n)) * noise, budget=c)
+    fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
+    assert not fit.hold_out
+    assert any("no rolling hold-out" in note for note in fit.notes)
+
+
+def test_a_frontier_law_without_a_say_is_said_to_have_none_for_the_reason_it_has():
+    # In hold-out, averaging would have helped a little; but the additive law's own forecasts look just right.
+    fit = EnsembleFitter(bootstrap=0).fit(additive_sweep(LAW, noise=0.001, seed=1)[0], SIX_ND)
+    assert 0.0 < fit.values["weight"] < 0.01
+    (note,) = [note for note in fit.notes if note.startswith("the answer is")]
+    assert "as good as an additive law's can be" in note
+    assert "no better" not in note
 
 
 def test_few_budgets_take_the_shipped_odds_and_say_so():

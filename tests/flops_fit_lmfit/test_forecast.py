@@ -19,7 +19,7 @@ def errors_and_spreads(law, *, budgets, sizes, noise, sweeps):
         top = runs.budget == runs.budget.max()
         fit, ahead = additive_start(runs.where(~top)), runs.where(top)
         error = np.log(additive.loss(fit.params, ahead.n_params, ahead.n_tokens) / ahead.loss)
-        found.append((error.mean(), forecast.spread(fit, ahead.n_params, ahead.n_tokens)))
+        found.append((error.mean(), forecast.spread(fit, runs.where(~top), ahead)))
     return np.array(found)
 
 
@@ -35,11 +35,14 @@ def test_spread_is_proportional_to_the_noise_and_grows_with_distance():
     exact = additive.loss(ADDITIVE["chinchilla"], runs.n_params, runs.n_tokens)
     twice = Runs(n_params=runs.n_params, n_tokens=runs.n_tokens, loss=exact * (runs.loss / exact) ** 2)
     near, far = (
-        [forecast.spread(additive_start(of), n * np.ones(3), 20 * n * np.ones(3)) for of in (runs, twice)]
+        [
+            forecast.spread(additive_start(of), of, Runs(n_params=[n], n_tokens=[20 * n], loss=[2.0]))
+            for of in (runs, twice)
+        ]
         for n in (1e9, 1e11)
     )
     assert near[1] / near[0] == pytest.approx(2.0, rel=0.05)
-    assert far[0] > 2 * near[0]
+    assert far[0] > 1.5 * near[0]
 
 
 def test_law_without_irreducible_loss_has_a_spread_too():
@@ -48,4 +51,17 @@ def test_law_without_irreducible_loss_has_a_spread_too():
     fit = fit_additive(runs.n_params, runs.n_tokens, runs.loss, delta="adaptive")
     assert fit.params["E"] == 0.0
     alone = 0.01 / math.sqrt(len(runs))  # the noise of as many runs, and what those fitted do not tell: about as much
-    assert alone < forecast.spread(fit, runs.n_params, runs.n_tokens) < 2 * alone
+    assert alone < forecast.spread(fit, runs, runs) < 2 * alone
+
+
+def test_known_standard_errors_of_the_runs_ahead_count():
+    runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.003, budgets=6)
+    top = runs.budget == runs.budget.max()
+    below, fit = runs.where(~top), additive_start(runs.where(~top))
+    spreads = []
+    for times in (1.0, 10.0):
+        stderr = 0.003 * runs.loss * np.where(top, times, 1.0)
+        known = Runs(**{**runs.columns(), "loss_stderr": stderr})
+        spreads.append(forecast.spread(fit, known.where(~top), known.where(top)))
+    assert spreads[0] == pytest.approx(forecast.spread(fit, below, runs.where(top)), rel=0.1)
+    assert spreads[1] == pytest.approx(0.03 / math.sqrt(top.sum()), rel=0.1)

@@ -65,7 +65,11 @@ def test_a_form_is_as_probably_off_as_its_forecasts_errors_say():
         assert form_is_off(twice) == pytest.approx(3 * ratio**2 / (3 * ratio**2 + 1))
         # What lies beyond the next budget is not another forecast, and an unknown spread says nothing.
         assert form_is_off(held + _held(0.3, spread=0.002, times=100.0)) == form_is_off(held)
-        assert form_is_off(held + _held(0.3, origin=10.0)) == form_is_off(held)
+        assert form_is_off(held + _held(0.3, origin=10.0, times=10.0)) == form_is_off(held)
+        # A step of less than 1.5 times says too little of a form: the next one is judged, and what lies between is no origin.
+        near = _held(0.3, spread=0.002, times=1.2) + _held(0.3, origin=2.0, spread=0.002, times=3.0)
+        assert form_is_off(held[::-1] + near) == form_is_off(held)
+    assert form_is_off(_held(0.0, times=2.0) + _held(0.3, spread=0.002, times=100.0)) == pytest.approx(0.75)
     assert form_is_off(()) == form_is_off(_held(math.inf, spread=0.002)) == pytest.approx(0.75)
 
 
