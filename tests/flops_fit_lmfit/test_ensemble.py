@@ -124,9 +124,8 @@ def test_an_answer_that_is_both_members_says_how_much_of_each(wide):
         f"the answer is {shares}, by their errors in 6 forecasts of held-out budgets, which leave a probability of "
     )
     assert note.endswith(" % that the additive law's form is a little off")
-    assert (
-        wide.hold_out["budgets"] == 3
-    )  # of the origins with four budgets; those with three count in the weights alone
+    # Shown are the origins with four budgets; the one with three counts in the weights alone.
+    assert wide.hold_out["budgets"] == 3
 
 
 def test_one_size_a_budget_leaves_no_hold_out_and_says_so():
