@@ -26,20 +26,26 @@ def slice_scatter(log_n: Floats, log_loss: Floats, budget: Floats) -> float | No
     Returns:
         1.4826 times the median distance from those parabolas; ``None`` where no budget has four sizes.
     """
-    found = []
-    for value in np.unique(budget[np.isfinite(budget)]):
-        here = budget == value
-        x, rows = np.unique(log_n[here], return_inverse=True)
-        if len(x) >= _NEIGHBOURS:
-            y = np.bincount(rows, log_loss[here]) / np.bincount(rows)
-            seeds = len(rows) / len(x)  # a mean of several scatters less than a run
-            windows = np.arange(len(x) - _NEIGHBOURS + 1)[:, None] + np.arange(_NEIGHBOURS)
-            found.append(np.sqrt(seeds) * _off_parabolas(x[windows], y[windows]))
-    return float(1.4826 * np.median(np.concatenate(found))) if found else None
+    known = np.flatnonzero(np.isfinite(budget))
+    order = known[np.lexsort((log_n[known], budget[known]))]
+    new = np.ones(len(order), dtype=bool)  # the first run of a size
+    new[1:] = (np.diff(budget[order]) != 0) | (np.diff(log_n[order]) != 0)
+    size = np.cumsum(new) - 1
+    seeds = np.bincount(size)
+    of, x, y = budget[order][new], log_n[order][new], np.bincount(size, log_loss[order]) / np.maximum(seeds, 1)
+    first = np.flatnonzero(of[: 1 - _NEIGHBOURS] == of[_NEIGHBOURS - 1 :])  # of neighbours within a budget
+    if not len(first):
+        return None
+    windows = first[:, None] + np.arange(_NEIGHBOURS)
+    return float(1.4826 * np.median(_off_parabolas(x[windows], y[windows], seeds[windows])))
 
 
-def _off_parabolas(x: Floats, y: Floats) -> Floats:
-    """How far four points (m, 4) are from their least-squares parabola: their third divided difference, of unit length."""
+def _off_parabolas(x: Floats, y: Floats, seeds: NDArray[np.intp]) -> Floats:
+    """How far four points (m, 4) are from their least-squares parabola, in units of a single run's scatter.
+
+    Their third divided difference, over the root of the squares of its weights; a mean of several seeds scatters less
+    than a run.
+    """
     apart = x[:, :, None] - x[:, None, :] + np.eye(_NEIGHBOURS)
     weights = 1.0 / apart.prod(axis=2)
-    return np.asarray(np.abs((weights * y).sum(axis=1)) / np.linalg.norm(weights, axis=1))
+    return np.asarray(np.abs((weights * y).sum(axis=1)) / np.sqrt((weights**2 / seeds).sum(axis=1)))

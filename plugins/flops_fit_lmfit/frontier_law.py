@@ -26,6 +26,10 @@ from flops_fit_core.data import CostModel
 Floats = NDArray[np.float64]
 
 NAMES = ("E", "K", "gamma", "n0", "a", "p", "q")
+COORDINATES = ("ln_E", "ln_K", "ln_gamma", "n0", "a", "ln_p", "ln_q")
+# Where the second derivatives stand that are no squares of slopes: the diagonal ones, then the others twice.
+_ROWS = np.array([2, 5, 6, 5, 3, 4, 3, 4, 6, 5, 5, 6, 6])
+_COLUMNS = np.array([2, 5, 6, 6, 5, 5, 6, 6, 5, 3, 4, 3, 4])
 FORMULA = "L(N, C) = E + K/C^gamma * (q*exp(-p*u) + p*exp(q*u))/(p + q), u = ln N - n0 - a*ln C"
 
 
@@ -93,12 +97,15 @@ class FrontierObjective:
     x: Floats = attrs.field(init=False, repr=False)
     z: Floats = attrs.field(init=False, repr=False)
     center: tuple[float, float] = attrs.field(init=False)
+    line: Floats = attrs.field(init=False, repr=False)
     target: Floats = attrs.field(init=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         log_n, log_c = np.log(self.n), np.log(self.c)
         center = (float(log_n.mean()), float(log_c.mean()))
-        derived = {"x": log_n - center[0], "z": log_c - center[1], "center": center, "target": np.log(self.loss)}
+        z = log_c - center[1]
+        line = np.stack([np.ones_like(z), z], axis=1)
+        derived = {"x": log_n - center[0], "z": z, "center": center, "line": line, "target": np.log(self.loss)}
         for name, value in derived.items():
             object.__setattr__(self, name, value)
 
@@ -142,15 +149,19 @@ class FrontierObjective:
     def _slopes(self, theta: Floats, share: Floats, u: Floats, arm: Floats) -> tuple[Floats, Floats, Floats]:
         """Derivatives by theta, each (m, 7, k): of ln L_pred, of ln term − ln E, of ln left − ln right arm."""
         p, q = np.exp(theta[:, 5:6]), np.exp(theta[:, 6:7])
-        one, zero = np.ones_like(u), np.zeros_like(u)
         by_u = q - (p + q) * arm
-        by_p = 1.0 - arm - p * u * arm - p / (p + q)
-        by_q = arm + q * u * (1.0 - arm) - q / (p + q)
-        steep = -np.exp(theta[:, 2:3]) * self.z
-        apart = np.stack([-one, one, steep, -by_u, -self.z * by_u, by_p, by_q], axis=1)
+        apart, arms = np.empty((2, len(u), len(COORDINATES), u.shape[1]))
+        apart[:, 0], apart[:, 1] = -1.0, 1.0
+        np.multiply(-np.exp(theta[:, 2:3]), self.z, out=apart[:, 2])
+        np.negative(by_u, out=apart[:, 3])
+        np.multiply(apart[:, 3], self.z, out=apart[:, 4])
+        apart[:, 5] = 1.0 - arm - p * u * arm - p / (p + q)
+        apart[:, 6] = arm + q * u * (1.0 - arm) - q / (p + q)
+        arms[:, :3], arms[:, 3] = 0.0, p + q
+        np.multiply(p + q, self.z, out=arms[:, 4])
+        arms[:, 5], arms[:, 6] = -p * u - 1.0, 1.0 - q * u
         slope = apart * share[:, None]
         slope[:, 0] = 1.0 - share
-        arms = np.stack([zero, zero, zero, (p + q) * one, (p + q) * self.z, -p * u - 1.0, 1.0 - q * u], axis=1)
         return slope, apart, arms
 
     def jacobian(self, theta: Floats) -> Floats:
@@ -196,18 +207,12 @@ class FrontierObjective:
 
     def _add_curvature(self, hessian: Floats, theta: Floats, within: Floats, u: Floats, arm: Floats) -> None:
         """Add the second derivatives of −gamma·ln C, of the arms' logarithms and of ln(p + q)."""
-        gamma, p, q = (np.exp(theta[:, i]) for i in (2, 5, 6))
-        left, right = within * arm, within * (1.0 - arm)
-        mixed = within.sum(axis=1) * p * q / (p + q) ** 2
-        hessian[:, 2, 2] -= gamma * (within @ self.z)
-        hessian[:, 5, 5] -= p * (left * u).sum(axis=1) + mixed
-        hessian[:, 6, 6] += q * (right * u).sum(axis=1) - mixed
-        for row, col, entry in (
-            (5, 6, mixed),
-            (3, 5, p * left.sum(axis=1)),
-            (4, 5, p * (left @ self.z)),
-            (3, 6, -q * right.sum(axis=1)),
-            (4, 6, -q * (right @ self.z)),
-        ):
-            hessian[:, row, col] += entry
-            hessian[:, col, row] += entry
+        gamma, p, q = np.exp(theta[:, [2, 5, 6]]).T
+        left = within * arm
+        right = within - left
+        (left_1, left_z), (right_1, right_z) = ((side @ self.line).T for side in (left, right))
+        mixed = (left_1 + right_1) * p * q / (p + q) ** 2
+        by_p = -p * np.einsum("mk,mk->m", left, u) - mixed
+        by_q = q * np.einsum("mk,mk->m", right, u) - mixed
+        off = (mixed, p * left_1, p * left_z, -q * right_1, -q * right_z)
+        hessian[:, _ROWS, _COLUMNS] += np.stack([-gamma * (left_z + right_z), by_p, by_q, *off, *off], axis=1)

@@ -15,13 +15,12 @@ import attrs
 import numpy as np
 from numpy.typing import NDArray
 
-from flops_fit_lmfit.frontier_law import FrontierObjective, from_additive
+from flops_fit_lmfit.frontier_law import COORDINATES, FrontierObjective, from_additive
 from flops_fit_lmfit.solve import TUNING, robust_sigma
 from flops_fit_lmfit.standard_errors import StandardErrors
 
 Floats = NDArray[np.float64]
 
-COORDINATES = ("ln_E", "ln_K", "ln_gamma", "n0", "a", "ln_p", "ln_q")
 PRIORS: Mapping[str, tuple[float, float]] = MappingProxyType(
     {
         "ln_gamma": (math.log(0.175), 0.3),

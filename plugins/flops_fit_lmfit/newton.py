@@ -98,14 +98,16 @@ def _step(g: Floats, h: Floats, metric: Floats, damping: Floats, e: Floats) -> t
 
     Each minimises the quadratic model with Hessian H + mu·M, mu raised until that is positive definite.
     """
-    mu = damping.copy()
-    step = np.empty_like(g)
-    todo = np.arange(len(g))
+    mu, model = damping, h + damping[:, None, None] * metric
+    step, good = _solve(model, -g)
+    todo = np.flatnonzero(~good)
+    if len(todo):
+        mu = mu.copy()
     while len(todo):
-        step[todo], good = _solve(h[todo] + mu[todo, None, None] * metric[todo], -g[todo])
-        todo = todo[~good & (mu[todo] < 1e9)]
         mu[todo] = np.maximum(10.0 * mu[todo], 0.1)
-    model = h + mu[:, None, None] * metric
+        model[todo] = h[todo] + mu[todo, None, None] * metric[todo]
+        step[todo], good = _solve(model[todo], -g[todo])
+        todo = todo[~good & (mu[todo] < 1e9)]
     below = np.flatnonzero(e + step[:, 0] < 0)
     if len(below):  # E moves to 0, the others to their best given that
         bound, right = model[below], -g[below]
@@ -115,7 +117,7 @@ def _step(g: Floats, h: Floats, metric: Floats, damping: Floats, e: Floats) -> t
         step[below] = _solve(bound, right)[0]
     longest = np.maximum(np.abs(step).max(axis=1, keepdims=True) / LONGEST, 1.0)
     step /= longest
-    promised = -np.einsum("mi,mi->m", g, step) - 0.5 * np.einsum("mi,mij,mj->m", step, model, step)
+    promised = -np.einsum("mi,mi->m", g + 0.5 * (model @ step[:, :, None])[:, :, 0], step)
     return step, promised, mu
 
 
@@ -124,12 +126,11 @@ def _solve(matrix: Floats, right: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     size = matrix.shape[1]
     table = np.empty((size, size + 1, len(matrix)))
     table[:, :size], table[:, size] = matrix.transpose(1, 2, 0), right.T
-    smallest = 1e-13 * np.trace(matrix, axis1=1, axis2=2)
-    good = np.ones(len(matrix), dtype=bool)
     with np.errstate(all="ignore"):
         for j in range(size):
-            good &= table[j, j] > smallest
             row = table[j, j + 1 :] / table[j, j]
             table[:, j + 1 :] -= table[:, j, None] * row
             table[j, j + 1 :] = row
+        pivots = np.einsum("jjm->jm", table[:, :size])  # what was left of the diagonal when its turn came
+        good = (pivots > 1e-13 * np.einsum("mjj->m", matrix)).all(axis=0)
     return table[:, size].T, good

@@ -7,6 +7,8 @@ For given alpha and beta the law is linear in E, A and B, which are solved for w
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,7 +28,8 @@ def _blocks(parts: int) -> list[NDArray[np.intp]]:
 
 
 _QUARTERS, _SIXTEENTHS = _blocks(2), _blocks(4)
-_SUPPORTS = tuple(np.array(s) for s in ([0, 1, 2], [0, 1], [0, 2], [1, 2], [0], [1], [2]))
+_SUPPORTS = np.array(list(itertools.product((True, False), repeat=3)))
+"""Which of E, A and B are not 0, shape (8, 3)."""
 
 
 def starts(objective: Objective, weights: Floats) -> Floats:
@@ -63,15 +66,13 @@ def _nonnegative(columns: Floats, weights: Floats, target: Floats) -> Floats:
     weighted = columns * weights[:, None, :]
     gram = weighted @ columns.transpose(0, 2, 1)
     moment = weighted @ target
-    ridge = 1e-13 * np.einsum("mii->m", gram)[:, None, None]
-    best, least = np.zeros(moment.shape), np.zeros(len(moment))
-    for support in _SUPPORTS:
-        g = gram[:, support[:, None], support] + ridge * np.eye(len(support))
-        c = np.linalg.solve(g, moment[:, support, None])[..., 0]
-        value = -np.einsum("mi,mi->m", c, moment[:, support])  # the sum of squares, less a constant
-        better = (c >= 0).all(axis=1) & (value < least)
-        least = np.where(better, value, least)
-        full = np.zeros(moment.shape)
-        full[:, support] = c
-        best = np.where(better[:, None], full, best)
-    return best
+    ridge = 1e-13 * np.einsum("mii->m", gram)[:, None]
+    inside = _SUPPORTS[:, None]
+    each = gram * (inside[..., None] * inside[..., None, :])
+    diagonal = np.einsum("smii->smi", each)  # a view
+    diagonal += np.where(inside, ridge, 1.0)
+    found = np.linalg.solve(each, (moment * inside)[..., None])[..., 0]  # (supports, m, 3)
+    value = np.where(
+        (found >= 0).all(axis=2), -(found * moment).sum(axis=2), np.inf
+    )  # the sum of squares, less a constant
+    return np.asarray(np.take_along_axis(found, value.argmin(axis=0)[None, :, None], axis=0)[0])
