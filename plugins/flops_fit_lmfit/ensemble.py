@@ -7,7 +7,7 @@ sampling interval is the additive member's, in logarithms, centred on the averag
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import attrs
@@ -26,7 +26,7 @@ from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.solve import additive_start
 from flops_fit_lmfit.surface import SurfaceFitter
 from flops_fit_lmfit.usable import Selection, require_additive, require_points
-from flops_fit_lmfit.weights import ODDS, form_is_off, frontier_weight, own_squares, rolling_blend, share
+from flops_fit_lmfit.weights import ODDS, frontier_weight, in_words, rolling_blend
 
 Floats = NDArray[np.float64]
 
@@ -42,8 +42,6 @@ NO_HOLD_OUT = (
     f"no rolling hold-out: it needs {holdout.MIN_BUDGETS} budgets with {holdout.MIN_RUNS} runs below another one, so the "
     f"members' odds are the shipped {ODDS:g}:1 and the model's error the shipped default"
 )
-ONE_SIDED = 0.01
-"""Weight below which a member has no say."""
 
 
 @attrs.frozen(kw_only=True, field_transformer=options.own_first)
@@ -53,8 +51,8 @@ class EnsembleFitter(Selection):
     The frontier law extrapolates far better where the additive law is a little wrong, as in every published
     sweep, and worse where it is exactly true. Their odds are 3:1 where no budget leaves four budgets and twenty runs
     below it; else weights follow from rolling hold-out (`flops_fit_lmfit.holdout`) on these very runs, from three
-    budgets on: from the members' own squared errors, less what both miss alike, and from how probable these make it that
-    the additive law's form is off at all (`flops_fit_lmfit.weights`).
+    budgets on: from the members' own errors, less what both miss alike and what the additive law errs by while it is true
+    (`flops_fit_lmfit.weights`).
 
     On published sweeps the ensemble's error of later budgets' losses is half the plain additive fit's (``docs/holdout.md``).
     Where the additive law is true, it is 0.97 to 1.06 times the plain fit's by the same measure, on average over four laws
@@ -125,7 +123,7 @@ class EnsembleFitter(Selection):
                 *usable.notes,
                 *(holdout.grouping(runs) if blended else (NO_HOLD_OUT,)),
                 *notes,
-                *(_shares(weight, held["frontier"], held["surface"]) if "frontier" in members else ()),
+                *(in_words(weight, held["frontier"], held["surface"]) if "frontier" in members else ()),
                 *outliers.notes(runs),
             ),
             details={
@@ -233,29 +231,6 @@ def _params(members: Mapping[str, Fit], weight: float) -> dict[str, Estimate]:
         keys = (*LAWS[name].NAMES, *(key for key in ("lnA", "lnB") if key in member.params))
         params |= {f"{name}_{key}": member.params[key] for key in keys}
     return params
-
-
-def _shares(weight: float, frontier: Sequence[Held], surface: Sequence[Held]) -> tuple[str, ...]:
-    """How much of the answer is whose, by the members' held-out budgets; where there are none, `NO_HOLD_OUT` speaks."""
-    held = len(own_squares(frontier, surface))
-    if not held:
-        return ()
-    if ONE_SIDED <= weight <= 1.0 - ONE_SIDED:
-        return (
-            f"the answer is {100 * weight:.0f} % that of 'frontier' and {100 * (1 - weight):.0f} % that of 'surface', by their "
-            f"errors in {held} forecast{'s' * (held > 1)} of held-out budgets, which leave a probability of "
-            f"{100 * form_is_off(surface):.0f} % that the additive law's form is a little off",
-        )
-    if weight < ONE_SIDED <= share(frontier, surface):
-        return (
-            "the answer is that of 'surface' alone: its forecasts of held-out budgets are as good as an additive law's can be, "
-            f"which leaves a probability of {100 * form_is_off(surface):.1g} % that its form is a little off",
-        )
-    name, other = ("frontier", "surface") if weight > 0.5 else ("surface", "frontier")
-    return (
-        f"the answer is that of {name!r} alone: in hold-out, averaging it with {other!r} would have made it no better. A few "
-        "held-out budgets can tip that, so look at both",
-    )
 
 
 def _part(params: Mapping[str, Any], prefix: str) -> dict[str, Any]:

@@ -6,31 +6,83 @@ held-out budgets of the average itself.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Sequence
+from typing import Self
 
 import attrs
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from flops_fit_lmfit.holdout import LEAST_STEP, NORMAL_90, SHIPPED, Held
+from flops_fit_lmfit.holdout import Held
 
 Floats = NDArray[np.float64]
 
 ODDS = 3.0
-"""Of the frontier law against the additive one, and that the additive law's form is off at all, before any hold-out: what
-six published sweeps taught."""
+"""Of the frontier law against the additive one before any hold-out: what six published sweeps taught."""
+BLUR = 0.2
+"""Of the variance of a true additive law's forecasts: as well as this the members' own squared errors are known."""
+ONE_SIDED = 0.01
+"""Weight below which a member has no say."""
 _ROUNDING = 1e-12
 """Spread of a forecast's error below which it is rounding."""
 
 
-def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
-    """Weight of the frontier law: its share by the members' own errors, less as far as the additive law's form looks right.
+@attrs.frozen(kw_only=True)
+class OwnSquares:
+    """The members' own mean squared errors of ln loss: what is left when that is taken away which says nothing of the laws.
 
-    A few held-out budgets hardly tell two laws apart that both fit, and where the additive law is true, trusting the other
-    costs much. What the additive law's own forecasts say of its form is told more surely (`form_is_off`): as far as that
-    has made it less probable that the form is off, the weight is less than the share.
+    Both members miss the same runs by those runs' noise and by what no law could have known below the origin; that part,
+    their errors' covariance, is taken out of both. Out of the additive law's is taken what it errs by while it is true, as
+    the runs below the origin do not tell its parameters (`Held.spread`): with all runs it errs less by far, and the frontier
+    law's bias stays. Budgets count by the inverse of that variance: what was hard to foretell says little of a law.
+
+    Attributes:
+        frontier: the frontier law's, never below 0.
+        surface: the additive law's, never below 0.
+        variance: of a true additive law's errors, by the same mean.
+        held: how many held-out budgets say so; those for which a law ran away, so that its error is not finite, or whose
+            spread is unknown are passed over.
+    """
+
+    frontier: float = 0.0
+    surface: float = 0.0
+    variance: float = 0.0
+    held: int = 0
+
+    @classmethod
+    def of(cls, frontier: Sequence[Held], surface: Sequence[Held]) -> Self:
+        """Of held-out budgets in step."""
+        rows = np.array([_own(f, s) for f, s in zip(frontier, surface, strict=True)]).reshape(-1, 3)
+        rows = rows[np.isfinite(rows).all(axis=1)]
+        if not len(rows):
+            return cls()
+        of_frontier, of_surface, variance = np.average(rows, axis=0, weights=1.0 / rows[:, 2])
+        return cls(
+            frontier=max(float(of_frontier), 0.0),
+            surface=max(float(of_surface - variance), 0.0),
+            variance=float(variance),
+            held=len(rows),
+        )
+
+
+def _own(frontier: Held, surface: Held) -> tuple[float, float, float]:
+    """Of one held-out budget: the members' squares less their covariance, and the variance of a true additive law's error."""
+    f, s = np.array(frontier.errors), np.array(surface.errors)
+    with np.errstate(invalid="ignore"):
+        return (
+            float(np.mean(f * (f - s))),
+            float(np.mean(s * (s - f))),
+            float(np.maximum(surface.spread, _ROUNDING)) ** 2,
+        )
+
+
+def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
+    """Weight of the frontier law: prior odds times the inverse ratio of the members' own errors, to the fourth power.
+
+    Errors squared would give the best average of unbiased forecasts (Bates and Granger 1969, "The combination of
+    forecasts"). What is left of these (`OwnSquares`) are the laws' own biases, which averaging does not cancel as it
+    cancels noise: hence the square of that. The prior odds of 3:1 count as much as one held-out budget: after m of them
+    3^(1 / (1 + m)) is left.
 
     Args:
         frontier: the frontier law's held-out budgets.
@@ -39,68 +91,36 @@ def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
     Returns:
         From 0 to 1; 0.75 where nothing was held out.
     """
-    prior = ODDS / (ODDS + 1.0)
-    return share(frontier, surface) * min(form_is_off(surface) / prior, 1.0)
+    own = OwnSquares.of(frontier, surface)
+    odds, blur = ODDS ** (1 / (1 + own.held)), BLUR * own.variance
+    ratio = (own.frontier + blur) / (own.surface + blur) if own.held else 1.0
+    return odds / (odds + ratio * ratio)
 
 
-def share(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
-    """The frontier law's share: prior odds times the inverse ratio of the members' own squared hold-out errors.
-
-    Both members miss the same runs by those runs' noise and by what no law could have known below the origin; that part,
-    their errors' covariance, says nothing about which to trust and is taken out of both squares. Odds of 1:1 would
-    then give the average with the least squared error on the held-out runs (Bates and Granger 1969, "The combination of
-    forecasts"). The prior odds of 3:1 count as much as one held-out budget: after m of them 3^(1 / (1 + m)) is left. An
-    own error that is negative counts as none: then that member alone answers.
-
-    Returns:
-        From 0 to 1; 0.75 where nothing was held out, or both laws predict the same.
-    """
-    own = own_squares(frontier, surface)
-    of_frontier, of_surface = np.maximum(own.mean(axis=0), 0.0) if len(own) else (0.0, 0.0)
-    if of_frontier + of_surface == 0:
-        return ODDS / (ODDS + 1.0)
-    odds = ODDS ** (1 / (1 + len(own)))
-    return float(odds * of_surface / (odds * of_surface + of_frontier))
-
-
-def form_is_off(surface: Sequence[Held]) -> float:
-    """Probability that the additive law's form is a little off, by how it foretold one budget after the other.
-
-    Where its form is right, the mean error of a forecast is normal with the forecast's own spread. Where it is off, the
-    shipped model error comes on top (one standard deviation of it is 0.73 % of loss per unit of ln h), as in published
-    sweeps. Prior odds of 3:1 are multiplied by the ratio of the two likelihoods of every step from an origin to the next
-    budget at least 1.5 times as large; the next step sets out there, as forecasts of what comes next are all but
-    independent of each other (Dawid 1984, "The prequential approach").
+def in_words(weight: float, frontier: Sequence[Held], surface: Sequence[Held]) -> tuple[str, ...]:
+    """How much of the answer is whose, and why, for `Fit.notes`; nothing where nothing was held out.
 
     Args:
-        surface: the additive law's held-out budgets; those whose spread is unknown say nothing.
-
-    Returns:
-        From 0 to 1; 0.75 where nothing is said.
+        weight: `frontier_weight` of the others.
+        frontier: the frontier law's held-out budgets.
+        surface: the additive law's, in step.
     """
-    log_odds, reached = math.log(ODDS), 0.0
-    for held in sorted(surface, key=lambda held: (held.origin, held.budget)):
-        if held.origin < reached * (1 - 1e-9) or held.distance < math.log(LEAST_STEP):
-            continue
-        reached, error = held.budget, float(np.mean(held.errors))
-        if math.isfinite(error) and math.isfinite(held.spread):
-            right = max(held.spread, _ROUNDING) ** 2
-            off = right + (SHIPPED.loss / NORMAL_90 * held.distance) ** 2
-            log_odds += 0.5 * (math.log(right / off) + error**2 * (1.0 / right - 1.0 / off))
-    return float(expit(log_odds))
-
-
-def own_squares(frontier: Sequence[Held], surface: Sequence[Held]) -> Floats:
-    """Each member's mean squared error of ln loss in every held-out budget, less the covariance with the other's, (m, 2).
-
-    A budget for which a law ran away, so that its error is not finite, is passed over.
-    """
-    own = np.empty((len(frontier), 2))
-    for row, pair in zip(own, zip(frontier, surface, strict=True), strict=True):
-        f, s = (np.array(held.errors) for held in pair)
-        with np.errstate(invalid="ignore"):
-            row[:] = np.mean(f * (f - s)), np.mean(s * (s - f))
-    return own[np.isfinite(own).all(axis=1)]
+    own = OwnSquares.of(frontier, surface)
+    if not own.held:
+        return ()
+    forecasts = f"{own.held} forecast{'s' * (own.held > 1)} of held-out budgets"
+    if ONE_SIDED <= weight <= 1.0 - ONE_SIDED:
+        return (
+            f"the answer is {100 * weight:.0f} % that of 'frontier' and {100 * (1 - weight):.0f} % that of 'surface', by their "
+            f"errors in {forecasts}",
+        )
+    name, other = ("frontier", "surface") if weight > 0.5 else ("surface", "frontier")
+    why = (
+        f"erred far less than {other!r}" if own.surface > 0 else "erred no more than an additive law does that is true"
+    )
+    return (
+        f"the answer is that of {name!r} alone: in {forecasts} it {why}. A few of them can tip that, so look at both",
+    )
 
 
 def rolling_blend(frontier: Sequence[Held], surface: Sequence[Held], late: Collection[float]) -> tuple[Held, ...]:

@@ -109,7 +109,7 @@ def test_a_fit_whose_fitter_is_broken_here_still_prints(wide, monkeypatch):
 def test_an_answer_that_is_one_members_alone_says_whose():
     for runs, name in ((additive_sweep(LAW, budgets=6)[0], "surface"), (frontier_sweep(budgets=6)[0], "frontier")):
         fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
-        assert fit.values["weight"] == (name == "frontier")
+        assert fit.values["weight"] == pytest.approx(float(name == "frontier"), abs=1e-3)
         assert sum(note.startswith(f"the answer is that of '{name}' alone") for note in fit.notes) == 1
     even = QUICK.fit(additive_sweep(LAW, noise=0.01, budgets=4)[0], SIX_ND)
     assert not any("alone" in note or "the answer is" in note for note in even.notes)
@@ -120,10 +120,7 @@ def test_an_answer_that_is_both_members_says_how_much_of_each(wide):
     assert 0.01 < weight < 0.99
     (note,) = [note for note in wide.notes if note.startswith("the answer is")]
     shares = f"{100 * weight:.0f} % that of 'frontier' and {100 - 100 * weight:.0f} % that of 'surface'"
-    assert note.startswith(
-        f"the answer is {shares}, by their errors in 6 forecasts of held-out budgets, which leave a probability of "
-    )
-    assert note.endswith(" % that the additive law's form is a little off")
+    assert note == f"the answer is {shares}, by their errors in 6 forecasts of held-out budgets"
     # Shown are the origins with four budgets; the one with three counts in the weights alone.
     assert wide.hold_out["budgets"] == 3
 
@@ -136,15 +133,6 @@ def test_one_size_a_budget_leaves_no_hold_out_and_says_so():
     fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
     assert not fit.hold_out
     assert any("no rolling hold-out" in note for note in fit.notes)
-
-
-def test_a_frontier_law_without_a_say_is_said_to_have_none_for_the_reason_it_has():
-    # In hold-out, averaging would have helped a little; but the additive law's own forecasts look just right.
-    fit = EnsembleFitter(bootstrap=0).fit(additive_sweep(LAW, noise=0.001, seed=1)[0], SIX_ND)
-    assert 0.0 < fit.values["weight"] < 0.01
-    (note,) = [note for note in fit.notes if note.startswith("the answer is")]
-    assert "as good as an additive law's can be" in note
-    assert "no better" not in note
 
 
 def test_few_budgets_take_the_shipped_odds_and_say_so():
