@@ -98,6 +98,7 @@ def solve(
     weight_power: float = 1.0,
     errors: StandardErrors | None = None,
     sigma: float | None = None,
+    settled: float = 1e-5,
     starts: int | None = None,
 ) -> Solution:
     """Fit the frontier law with Huber's delta and the priors in units of sigma.
@@ -110,6 +111,7 @@ def solve(
         weight_power: run weights are proportional to C to this power.
         errors: of ln L, where they are known.
         sigma: the residuals' robust sigma; ``None``: found in turn with the minimum until it settles.
+        settled: relative change of sigma that ends that.
         starts: how many points to start from, the additive fit first; ``None``: all five. Priors without weights leave
             one valley, so that two will do.
     """
@@ -128,7 +130,7 @@ def solve(
         valleys = _distinct(value)[:2]  # the best first
         theta = theta[valleys]
         found = scatter(objective.residuals(theta[:1])[0]) if known is None else known
-        if round_ > 0 and abs(found - sigma) <= 1e-5 * sigma:
+        if round_ > 0 and abs(found - sigma) <= settled * sigma:
             break
         # The median jumps from run to run and may cycle between two: half steps end that.
         sigma = found if round_ < _ROUNDS // 2 else math.sqrt(sigma * found)

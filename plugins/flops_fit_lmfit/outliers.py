@@ -61,6 +61,8 @@ BENT = 1.2
 """Times the scatter of the budgets' own curves beyond which sigma may be that of a law which bad runs have bent."""
 CLEARER = 0.7
 """Times sigma below which another choice of the bad runs explains the rest so much better that it is the right one."""
+SETTLED = 1e-3
+"""Relative change of sigma between two fits of the law below which it judges: none is known so well."""
 FEWEST = 10
 """Runs below which nothing is marked: seven parameters leave too little to judge by."""
 
@@ -175,7 +177,7 @@ class _Rule:
     def judge(self, used: NDArray[np.bool_]) -> Outliers:
         """Every run by the law of the `used` ones; sigma is that of the runs that are not marked, at first the same."""
         n, c, loss = self.n[used], self.c[used], self.loss[used]
-        law = solve(n, c, loss, self.start, prior_strength=1.0, weight_power=0.0, starts=2)
+        law = solve(n, c, loss, self.start, prior_strength=1.0, weight_power=0.0, settled=SETTLED, starts=2)
         excess = np.log(self.loss / frontier_law.loss(law.params, self.n, self.c))
         distance = np.abs(excess) if self.low else excess
         mask = ~used
