@@ -1,9 +1,9 @@
 """How well the fitters extrapolate: on published sweeps, and where the additive law is exactly true.
 
 In: the published sweeps of ``../shared/data`` and simulated ones. Out: a Markdown page (``--write docs/holdout.md``
-keeps it) of six tables: errors of later budgets, how many of them lie inside the ensemble's intervals, and, where
+keeps it) of seven tables: errors of later budgets, how many of them lie inside the ensemble's intervals, and, where
 the plain fit's law is the truth, the ensemble's errors of later budgets and of the law itself far beyond, for known laws,
-for laws drawn at random and for extreme ones.
+for laws drawn at random, for extreme ones and for laws drawn from anywhere.
 
     python tests/benchmarks/holdout.py --write docs/holdout.md
 """
@@ -37,6 +37,7 @@ Laws = dict[str, tuple[dict[str, float], float]]
 HOFFMANN = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
 LAWS: Laws = {name: (law, TOP) for name, law in {**ADDITIVE, "hoffmann": HOFFMANN}.items()}
 DRAWN, DRAWN_SEED = 8, 11
+ANY, ANY_SEED = 12, 77
 EXTREME = {name: (law, 256.0 * smallest) for name, (law, _, smallest) in SURFACES.items()}
 DESIGNS = ((5, 7), (6, 7), (8, 8))
 ROLLING_DESIGNS = ((6, 9), (8, 8), (9, 7))
@@ -138,6 +139,20 @@ def drawn_laws() -> Laws:
     return laws
 
 
+def any_laws() -> Laws:
+    """Additive laws from anywhere: exponents of 0.06 to 0.9, E of 0.01 to 2.5, terms of 0.05 to 1, N of 1e3 to 1e10."""
+    rng = np.random.default_rng(ANY_SEED)
+    laws: Laws = {}
+    for number in range(1, ANY + 1):
+        alpha, beta = np.exp(rng.uniform(np.log(0.06), np.log(0.9), 2))
+        e, n = 10 ** rng.uniform(-2.0, 0.4), 10 ** rng.uniform(3.0, 10.0)
+        of_n, of_d = 10 ** rng.uniform(-1.3, 0.0, 2)
+        d = n * 10 ** rng.uniform(0.5, 2.0)
+        law = {"E": e, "A": of_n * n**alpha, "B": of_d * d**beta, "alpha": alpha, "beta": beta}
+        laws[f"law {number}"] = law, 60.0 * n * d
+    return laws
+
+
 def true_laws(
     errors_of: Callable[[Fitter, Runs, dict[str, float]], list[float]],
     laws: Laws,
@@ -182,7 +197,7 @@ def page(bootstrap: int, sweeps: int) -> str:
         ("budgets × sizes", "noise", "plain", "ratio", "worst law"),
         true_laws(later_errors, LAWS, ROLLING_DESIGNS, sweeps // 2),
     )
-    far, drawn, surfaces = (
+    far, drawn, surfaces, anything = (
         markdown_table(
             (
                 "budgets × sizes",
@@ -195,7 +210,12 @@ def page(bootstrap: int, sweeps: int) -> str:
             ),
             true_laws(far_errors, laws, DESIGNS, count),
         )
-        for laws, count in ((LAWS, sweeps), (drawn_laws(), sweeps // 2), (EXTREME, sweeps // 2))
+        for laws, count in (
+            (LAWS, sweeps),
+            (drawn_laws(), sweeps // 2),
+            (EXTREME, sweeps // 2),
+            (any_laws(), sweeps // 2),
+        )
     )
     return f"""# Extrapolation
 
@@ -236,6 +256,11 @@ And of {len(EXTREME)} laws from symmetric to extremely asymmetric, exponents fro
 was ever published ({sweeps // 2} sweeps of each):
 
 {surfaces}
+
+And of {ANY} laws drawn from anywhere at all, exponents from 0.06 to 0.9, E from 0.01 to 2.5, N from 1e3 to 1e10
+({sweeps // 2} sweeps of each):
+
+{anything}
 
 Made by `python tests/benchmarks/holdout.py --write docs/holdout.md`.
 """
