@@ -95,7 +95,8 @@ class EnsembleFitter(Selection):
         require_additive(runs)
         outliers = find_outliers(runs, cost)
         kept = runs if self.outliers == "flag" else runs.where(~outliers.mask)
-        held, late = self._held(runs, cost, ~outliers.mask), holdout.late_origins(runs)
+        late = holdout.late_origins(runs)
+        held = self._held(runs, cost, ~outliers.mask, late) if late else dict.fromkeys(MEMBERS, ())
         members, notes = self._members(kept, cost, outliers.sigma)
         members = {
             name: holdout.judged(fit, [one for one in held[name] if one.origin in late])
@@ -156,8 +157,10 @@ class EnsembleFitter(Selection):
             notes.append(f"the additive law alone answers: {error}")
         return members, notes
 
-    def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> dict[str, tuple[Held, ...]]:
-        """Rolling hold-out of the members, in step; of none where it is too early for a late origin."""
+    def _held(
+        self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_], late: frozenset[float]
+    ) -> dict[str, tuple[Held, ...]]:
+        """Rolling hold-out of the members, in step; of none where nothing above a late origin could be judged."""
         frontier = FrontierFitter(outliers=self.outliers)
 
         def below(runs: Runs) -> tuple[holdout.Law, holdout.Law]:
@@ -174,10 +177,10 @@ class EnsembleFitter(Selection):
             )
             return frontier.law(frontier.solve(kept, cost, start.params, outliers.sigma).params, cost), surface
 
-        if not holdout.late_origins(runs):
-            return dict.fromkeys(MEMBERS, ())
         held = holdout.rolling(runs, below, judges=judges, min_budgets=EARLY_BUDGETS, min_runs=EARLY_RUNS)
-        return dict(zip(MEMBERS, held or ((), ()), strict=True))
+        if not any(one.origin in late for law in held for one in law):
+            return dict.fromkeys(MEMBERS, ())
+        return dict(zip(MEMBERS, held, strict=True))
 
     def _exponents(
         self, params: Mapping[str, Estimate], draws: Mapping[str, Floats], cost: CostModel, top: float

@@ -17,7 +17,8 @@ from numpy.typing import ArrayLike, NDArray
 from flops_fit_core.data import CostModel, Estimate, Fit, Runs
 from flops_fit_core.errors import InputError, nearest
 from flops_fit_lmfit import additive, frontier_law, holdout, identify, options
-from flops_fit_lmfit.frontier_solve import COORDINATES, PRIOR_STRENGTH, PRIORS, Solution, scatter, solve
+from flops_fit_lmfit.frontier_law import COORDINATES
+from flops_fit_lmfit.frontier_solve import PRIOR_STRENGTH, PRIORS, Solution, scatter, solve
 from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.solve import additive_start
 from flops_fit_lmfit.standard_errors import StandardErrors

@@ -98,11 +98,9 @@ def _step(g: Floats, h: Floats, metric: Floats, damping: Floats, e: Floats) -> t
 
     Each minimises the quadratic model with Hessian H + mu·M, mu raised until that is positive definite.
     """
-    mu, model = damping, h + damping[:, None, None] * metric
+    mu, model = damping.copy(), h + damping[:, None, None] * metric
     step, good = _solve(model, -g)
     todo = np.flatnonzero(~good)
-    if len(todo):
-        mu = mu.copy()
     while len(todo):
         mu[todo] = np.maximum(10.0 * mu[todo], 0.1)
         model[todo] = h[todo] + mu[todo, None, None] * metric[todo]

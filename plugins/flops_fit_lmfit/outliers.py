@@ -44,7 +44,8 @@ from flops_fit_core.data import CostModel, Excluded, Runs
 from flops_fit_core.noise import slice_scatter
 from flops_fit_lmfit import additive as additive_law
 from flops_fit_lmfit import frontier_law
-from flops_fit_lmfit.frontier_solve import COORDINATES, scatter, solve
+from flops_fit_lmfit.frontier_law import COORDINATES
+from flops_fit_lmfit.frontier_solve import scatter, solve
 from flops_fit_lmfit.solve import fit_additive
 from flops_fit_lmfit.standard_errors import StandardErrors
 
@@ -62,7 +63,8 @@ BENT = 1.2
 CLEARER = 0.7
 """Times sigma below which another choice of the bad runs explains the rest so much better that it is the right one."""
 SETTLED = 1e-3
-"""Relative change of sigma between two fits of the law below which it judges: none is known so well."""
+"""Relative change of sigma between two fits of the law below which it judges: none is known so well, and a fit whose delta
+and priors are measured by it hardly moves."""
 FEWEST = 10
 """Runs below which nothing is marked: seven parameters leave too little to judge by."""
 

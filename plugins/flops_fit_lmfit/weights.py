@@ -23,8 +23,8 @@ BLUR = 0.2
 """Of the variance of a true additive law's forecasts: as well as this the members' own squared errors are known."""
 ONE_SIDED = 0.01
 """Weight below which a member has no say."""
-_ROUNDING = 1e-12
-"""Spread of a forecast's error below which it is rounding."""
+_ROUNDING = 1e-9
+"""Spread of a forecast's error below which it is rounding, of the runs' losses and of the fits."""
 
 
 @attrs.frozen(kw_only=True)
@@ -68,12 +68,9 @@ class OwnSquares:
 def _own(frontier: Held, surface: Held) -> tuple[float, float, float]:
     """Of one held-out budget: the members' squares less their covariance, and the variance of a true additive law's error."""
     f, s = np.array(frontier.errors), np.array(surface.errors)
-    with np.errstate(invalid="ignore"):
-        return (
-            float(np.mean(f * (f - s))),
-            float(np.mean(s * (s - f))),
-            float(np.maximum(surface.spread, _ROUNDING)) ** 2,
-        )
+    with np.errstate(invalid="ignore", over="ignore"):
+        variance = np.square(np.maximum(surface.spread, _ROUNDING))
+        return float(np.mean(f * (f - s))), float(np.mean(s * (s - f))), float(variance)
 
 
 def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
@@ -107,19 +104,26 @@ def in_words(weight: float, frontier: Sequence[Held], surface: Sequence[Held]) -
     """
     own = OwnSquares.of(frontier, surface)
     if not own.held:
-        return ()
+        return (
+            (f"no held-out budget could be judged, so that the members' odds are the shipped {ODDS:g}:1",)
+            if frontier
+            else ()
+        )
     forecasts = f"{own.held} forecast{'s' * (own.held > 1)} of held-out budgets"
     if ONE_SIDED <= weight <= 1.0 - ONE_SIDED:
         return (
-            f"the answer is {100 * weight:.0f} % that of 'frontier' and {100 * (1 - weight):.0f} % that of 'surface', by their "
-            f"errors in {forecasts}",
+            f"the answer is {100 * weight:.0f} % that of 'frontier' and {100 * (1 - weight):.0f} % that of 'surface', by what "
+            f"one missed and the other did not in {forecasts}",
         )
     name, other = ("frontier", "surface") if weight > 0.5 else ("surface", "frontier")
-    why = (
-        f"erred far less than {other!r}" if own.surface > 0 else "erred no more than an additive law does that is true"
+    missed = (
+        f"{other!r} missed far more"
+        if own.surface > 0
+        else f"{name!r} missed no more than it does while its law is true"
     )
     return (
-        f"the answer is that of {name!r} alone: in {forecasts} it {why}. A few of them can tip that, so look at both",
+        f"the answer is that of {name!r} alone: in {forecasts}, what both missed aside, {missed}. A few more could tip that, so "
+        "look at both",
     )
 
 

@@ -140,7 +140,7 @@ def drawn_laws() -> Laws:
 
 
 def any_laws() -> Laws:
-    """Additive laws from anywhere: exponents of 0.06 to 0.9, E of 0.01 to 2.5, terms of 0.05 to 1, N of 1e3 to 1e10."""
+    """Additive laws from anywhere: exponents of 0.06 to 0.9, E of 0.01 to 2.5, terms of 0.05 to 1 at an N of 1e3 to 1e10."""
     rng = np.random.default_rng(ANY_SEED)
     laws: Laws = {}
     for number in range(1, ANY + 1):
@@ -257,7 +257,7 @@ was ever published ({sweeps // 2} sweeps of each):
 
 {surfaces}
 
-And of {ANY} laws drawn from anywhere at all, exponents from 0.06 to 0.9, E from 0.01 to 2.5, N from 1e3 to 1e10
+And of {ANY} laws drawn from anywhere at all, exponents from 0.06 to 0.9, E from 0.01 to 2.5, models of about 1e3 to 1e10 parameters
 ({sweeps // 2} sweeps of each):
 
 {anything}

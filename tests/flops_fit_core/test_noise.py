@@ -21,6 +21,12 @@ def test_it_is_the_noise(seeds):
     assert slice_scatter(*slices(0.0, seeds)) == pytest.approx(0.0, abs=1e-14)
 
 
+def test_sizes_with_more_seeds_than_others_show_the_same_noise():
+    x, y, budget = slices(0.01, seeds=5)
+    some = np.tile(np.arange(5) < np.array([1, 5, 1, 1, 3, 1, 2])[:, None], (200, 1)).ravel()
+    assert slice_scatter(x[some], y[some], budget[some]) == pytest.approx(0.01, rel=0.1)
+
+
 def test_order_and_uneven_sizes_do_not_matter():
     x, y, budget = slices(0.01)
     order = np.random.default_rng(1).permutation(len(x))

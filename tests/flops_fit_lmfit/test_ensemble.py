@@ -4,6 +4,7 @@ import contextlib
 import json
 import math
 
+import attrs
 import numpy as np
 import pytest
 
@@ -120,7 +121,9 @@ def test_an_answer_that_is_both_members_says_how_much_of_each(wide):
     assert 0.01 < weight < 0.99
     (note,) = [note for note in wide.notes if note.startswith("the answer is")]
     shares = f"{100 * weight:.0f} % that of 'frontier' and {100 - 100 * weight:.0f} % that of 'surface'"
-    assert note == f"the answer is {shares}, by their errors in 6 forecasts of held-out budgets"
+    assert (
+        note == f"the answer is {shares}, by what one missed and the other did not in 6 forecasts of held-out budgets"
+    )
     # Shown are the origins with four budgets; the one with three counts in the weights alone.
     assert wide.hold_out["budgets"] == 3
 
@@ -133,6 +136,19 @@ def test_one_size_a_budget_leaves_no_hold_out_and_says_so():
     fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
     assert not fit.hold_out
     assert any("no rolling hold-out" in note for note in fit.notes)
+
+
+def test_where_no_late_budget_can_be_held_out_the_early_ones_do_not_count_either():
+    # The only run near the best of the largest budget is an outlier, so that nobody judges a forecast of it.
+    runs, _ = additive_sweep(LAW, noise=0.001, budgets=5, sizes=5, span=64.0)
+    top = np.flatnonzero(runs.budget == runs.budget.max())
+    loss = np.array(runs.loss)
+    loss[top[np.argmin(loss[top])]] *= 1.05
+    fit = EnsembleFitter(bootstrap=0).fit(attrs.evolve(runs, loss=loss), SIX_ND)
+    assert not fit.hold_out
+    assert fit.values["weight"] == 0.75
+    assert sum("shipped 3:1" in note for note in fit.notes) == 1
+    assert not any("the answer is" in note for note in fit.notes)
 
 
 def test_few_budgets_take_the_shipped_odds_and_say_so():

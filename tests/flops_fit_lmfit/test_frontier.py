@@ -13,8 +13,7 @@ from flops_fit_core.identity import Identifier, settings_of
 from flops_fit_lmfit import additive, frontier_law, holdout
 from flops_fit_lmfit.ensemble import EnsembleFitter
 from flops_fit_lmfit.frontier import FrontierFitter
-from flops_fit_lmfit.frontier_law import FrontierObjective
-from flops_fit_lmfit.frontier_solve import COORDINATES
+from flops_fit_lmfit.frontier_law import COORDINATES, FrontierObjective
 from flops_fit_lmfit.outliers import find_outliers
 from flops_fit_lmfit.solve import fit_additive
 from known_laws import ADDITIVE, FRONTIER, SIX_ND, additive_sweep, frontier_sweep

@@ -66,7 +66,12 @@ def test_a_budget_that_was_hard_to_foretell_says_little():
 
 def test_an_origin_where_a_law_ran_away_does_not_judge():
     good = _held(0.01, 0.02), _held(0.02, -0.03)
-    for lost, spread in (((math.inf, 0.01), 1e-6), ((math.nan, math.nan), 1e-6), ((0.01, 0.01), math.nan)):
+    for lost, spread in (
+        ((math.inf, 0.01), 1e-6),
+        ((math.nan, math.nan), 1e-6),
+        ((0.01, 0.01), math.nan),
+        ((0.01, 0.01), 1e200),
+    ):
         away = _held(*lost, origin=8.0), _held(0.01, 0.01, origin=8.0, spread=spread)
         assert frontier_weight(good[0] + away[0], good[1] + away[1]) == frontier_weight(*good)
         assert frontier_weight(*away) == 0.75
@@ -78,13 +83,25 @@ def test_weights_are_said_in_plain_words_with_their_reasons():
     good_s, bad_s, noisy_s = _held(0.01, -0.01), _held(0.1, -0.1), _held(0.01, -0.01, spread=0.02)
     by = "forecast of held-out budgets"
     for f, s, note in (
-        (good_f, good_s, f"63 % that of 'frontier' and 37 % that of 'surface', by their errors in 1 {by}"),
-        (good_f, bad_s, f"that of 'frontier' alone: in 1 {by} it erred far less than 'surface'"),
-        (bad_f, good_s, f"that of 'surface' alone: in 1 {by} it erred far less than 'frontier'"),
-        (bad_f, noisy_s, f"that of 'surface' alone: in 1 {by} it erred no more than an additive law does that is true"),
+        (
+            good_f,
+            good_s,
+            f"63 % that of 'frontier' and 37 % that of 'surface', by what one missed and the other did not in 1 {by}",
+        ),
+        (good_f, bad_s, f"that of 'frontier' alone: in 1 {by}, what both missed aside, 'surface' missed far more"),
+        (bad_f, good_s, f"that of 'surface' alone: in 1 {by}, what both missed aside, 'frontier' missed far more"),
+        (
+            bad_f,
+            noisy_s,
+            f"that of 'surface' alone: in 1 {by}, what both missed aside, 'surface' missed no more than it does",
+        ),
     ):
         (said,) = in_words(frontier_weight(f, s), f, s)
         assert said.startswith(f"the answer is {note}")
+    unknown = _held(0.01, 0.01, spread=math.nan)
+    assert in_words(frontier_weight(good_f, unknown), good_f, unknown) == (
+        "no held-out budget could be judged, so that the members' odds are the shipped 3:1",
+    )
     assert in_words(0.75, (), ()) == ()
 
 
