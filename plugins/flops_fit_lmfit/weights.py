@@ -21,6 +21,7 @@ ODDS = 3.0
 """Of the frontier law against the additive one before any hold-out: what six published sweeps taught."""
 BLUR = 0.2
 """Of the variance of a true additive law's forecasts: as well as this the members' own squared errors are known."""
+NO_JUDGE = f"no forecast of a held-out budget could be judged, so that the members' odds are the shipped {ODDS:g}:1"
 ONE_SIDED = 0.01
 """Weight below which a member has no say."""
 _ROUNDING = 1e-9
@@ -104,11 +105,7 @@ def in_words(weight: float, frontier: Sequence[Held], surface: Sequence[Held]) -
     """
     own = OwnSquares.of(frontier, surface)
     if not own.held:
-        return (
-            (f"no held-out budget could be judged, so that the members' odds are the shipped {ODDS:g}:1",)
-            if frontier
-            else ()
-        )
+        return (NO_JUDGE,) if frontier else ()
     forecasts = f"{own.held} forecast{'s' * (own.held > 1)} of held-out budgets"
     if ONE_SIDED <= weight <= 1.0 - ONE_SIDED:
         return (
