@@ -55,10 +55,10 @@ class EnsembleFitter(Selection):
     (`flops_fit_lmfit.weights`).
 
     On published sweeps the ensemble's error of later budgets' losses is half the plain additive fit's (``docs/holdout.md``).
-    Where the additive law is true, it is 0.97 to 1.06 times the plain fit's by the same measure, on average over four laws
-    (six to nine budgets, noise 0.3 and 1 %). Of the true loss ten and a hundred times beyond the largest budget it is 0.87
-    to 1.08 times, for the worst of those laws 1.26 times; for the worst of eight laws drawn at random 1.37 times, and for
-    the worst of eight that range to extreme asymmetry 1.8 times.
+    Where the additive law is true, it is 0.94 to 1.04 times the plain fit's by the same measure, on average over four laws
+    (six to nine budgets, noise 0.3 and 1 %). Of the true loss ten and a hundred times beyond the largest budget it is 0.88
+    to 1.08 times, for the worst of those laws 1.12 times; for the worst of eight laws drawn at random 1.28 times, of eight
+    that range to extreme asymmetry 1.37 times, and of twelve drawn from anywhere at all 1.52 times.
 
     The sampling interval is that of the additive member's case bootstrap, in logarithms, centred on the
     average: a fit with priors must not be bootstrapped. The prediction interval adds the model's error, which is nowhere
