@@ -6,6 +6,7 @@ In: fits and budgets. Out: a `Table`, and sentences for the diagnostics.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -107,7 +108,7 @@ def largest_budget(fits: Sequence[Fit]) -> float | None:
 
 
 def disagreements(fits: Sequence[Fit], budget: float, names: Sequence[str] | None = None) -> list[str]:
-    """Where another fit's answer lies beyond the intervals of the first, which gives the answer.
+    """Where another fit's answer, or its exponent a, lies beyond the intervals of the first, which gives the answer.
 
     Two answers disagree where their intervals do not overlap; where only one has an interval, where that
     does not hold the other's value. Two answers without intervals are not judged.
@@ -123,13 +124,17 @@ def disagreements(fits: Sequence[Fit], budget: float, names: Sequence[str] | Non
     first = _predict(fits[0], budget)
     if first is None:
         return []
+    at, exponent = f" at {si(budget, 5)} FLOPs", _exponent(fits[0], budget)
     return [
-        f"{names[0]} and {name} disagree about {quantity} at {si(budget, 5)} FLOPs beyond their intervals: "
+        f"{names[0]} and {name} disagree about {quantity} beyond their intervals: "
         f"{_cell(one)} against {_cell(two)}, {two.value / one.value - 1:+.1%}. One law does not describe these runs: "
         "look at the hold-out errors and the excluded runs of both, and train a larger budget to tell them apart"
         for name, fit in zip(names[1:], fits[1:], strict=True)
-        for quantity, one, two in _pairs(first, _predict(fit, budget))
-        if _apart(one, two)
+        for quantity, one, two in (
+            *_pairs(first, _predict(fit, budget), at),
+            ("the exponent a of N_opt ~ C^a", exponent, _exponent(fit, budget)),
+        )
+        if one is not None and two is not None and _apart(one, two)
     ]
 
 
@@ -141,9 +146,18 @@ def names_of(fits: Sequence[Fit]) -> list[str]:
     ]
 
 
-def _pairs(first: Prediction, other: Prediction | None) -> Iterator[tuple[str, Estimate, Estimate]]:
+def _pairs(first: Prediction, other: Prediction | None, at: str) -> Iterator[tuple[str, Estimate, Estimate]]:
     for quantity in _JUDGED if other is not None else ():
-        yield quantity, getattr(first, _QUANTITIES[quantity]), getattr(other, _QUANTITIES[quantity])
+        yield quantity + at, getattr(first, _QUANTITIES[quantity]), getattr(other, _QUANTITIES[quantity])
+
+
+def _exponent(fit: Fit, budget: float) -> Estimate | None:
+    """Its a of N_opt ~ C^a, where the parameter of that name is that: another law may call something else so."""
+    a, ends = fit.params.get("a"), [_predict(fit, times * budget) for times in (0.5, 2.0)]
+    n = [end.n_params.value for end in ends if end is not None]
+    if a is None or len(n) < 2:
+        return None
+    return a if math.isclose(math.log(n[1] / n[0]) / math.log(4.0), a.value, rel_tol=0.01) else None
 
 
 def _apart(one: Estimate, two: Estimate) -> bool:

@@ -40,7 +40,7 @@ EARLY_BUDGETS, EARLY_RUNS = 3, 15
 """What an origin needs below it to say something of the weights; its errors are not shown, nor in the model's error."""
 NO_HOLD_OUT = (
     f"no rolling hold-out: it needs {holdout.MIN_BUDGETS} budgets with {holdout.MIN_RUNS} runs below another one, so the "
-    f"members' odds are the shipped {ODDS:g}:1 and the model's error the shipped default"
+    f"odds are the shipped {ODDS:g}:1 for 'frontier' and the model's error the shipped default"
 )
 
 

@@ -6,6 +6,7 @@ held-out budgets of the average itself.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Sequence
 from typing import Self
 
@@ -18,36 +19,34 @@ from flops_fit_lmfit.holdout import Held
 Floats = NDArray[np.float64]
 
 ODDS = 3.0
-"""Of the frontier law against the additive one before any hold-out: what six published sweeps taught."""
+"""For the frontier law, against the additive one, before any hold-out: what six published sweeps taught."""
 BLUR = 0.2
-"""Of the variance of a true additive law's forecasts: as well as this the members' own squared errors are known."""
-NO_JUDGE = f"no forecast of a held-out budget could be judged, so that the members' odds are the shipped {ODDS:g}:1"
-ONE_SIDED = 0.01
-"""Weight below which a member has no say."""
+"""Of the variance of a true additive law's forecasts: the members' own squared errors are known no better than that."""
+NO_JUDGE = (
+    f"no forecast of a held-out budget could be judged, so that the odds are the shipped {ODDS:g}:1 for 'frontier'"
+)
 _ROUNDING = 1e-9
 """Spread of a forecast's error below which it is rounding, of the runs' losses and of the fits."""
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen
 class OwnSquares:
     """The members' own mean squared errors of ln loss: what is left when that is taken away which says nothing of the laws.
 
     Both members miss the same runs by those runs' noise and by what no law could have known below the origin; that part,
-    their errors' covariance, is taken out of both. Out of the additive law's is taken what it errs by while it is true, as
-    the runs below the origin do not tell its parameters (`Held.spread`): with all runs it errs less by far, and the frontier
+    their errors' covariance, is taken out of both. Out of the additive law's is taken what it errs by even if it is true, as
+    the runs below the origin do not tell its parameters (`Held.spread`): with all runs that is far less, while the frontier
     law's bias stays. Budgets count by the inverse of that variance: what was hard to foretell says little of a law.
 
     Attributes:
-        frontier: the frontier law's, never below 0.
-        surface: the additive law's, never below 0.
-        variance: of a true additive law's errors, by the same mean.
+        frontier: the frontier law's; it and the next are at least `BLUR` times that variance, which is added to both.
+        surface: the additive law's.
         held: how many held-out budgets say so; those for which a law ran away, so that its error is not finite, or whose
             spread is unknown are passed over.
     """
 
-    frontier: float = 0.0
-    surface: float = 0.0
-    variance: float = 0.0
+    frontier: float = 1.0
+    surface: float = 1.0
     held: int = 0
 
     @classmethod
@@ -57,13 +56,9 @@ class OwnSquares:
         rows = rows[np.isfinite(rows).all(axis=1)]
         if not len(rows):
             return cls()
-        of_frontier, of_surface, variance = np.average(rows, axis=0, weights=1.0 / rows[:, 2])
-        return cls(
-            frontier=max(float(of_frontier), 0.0),
-            surface=max(float(of_surface - variance), 0.0),
-            variance=float(variance),
-            held=len(rows),
-        )
+        of_frontier, of_surface, variance = map(float, np.average(rows, axis=0, weights=1.0 / rows[:, 2]))
+        left = (max(square, 0.0) + BLUR * variance for square in (of_frontier, of_surface - variance))
+        return cls(*left, held=len(rows))
 
 
 def _own(frontier: Held, surface: Held) -> tuple[float, float, float]:
@@ -90,8 +85,7 @@ def frontier_weight(frontier: Sequence[Held], surface: Sequence[Held]) -> float:
         From 0 to 1; 0.75 where nothing was held out.
     """
     own = OwnSquares.of(frontier, surface)
-    odds, blur = ODDS ** (1 / (1 + own.held)), BLUR * own.variance
-    ratio = (own.frontier + blur) / (own.surface + blur) if own.held else 1.0
+    odds, ratio = ODDS ** (1 / (1 + own.held)), own.frontier / own.surface
     return odds / (odds + ratio * ratio)
 
 
@@ -106,21 +100,10 @@ def in_words(weight: float, frontier: Sequence[Held], surface: Sequence[Held]) -
     own = OwnSquares.of(frontier, surface)
     if not own.held:
         return (NO_JUDGE,) if frontier else ()
-    forecasts = f"{own.held} forecast{'s' * (own.held > 1)} of held-out budgets"
-    if ONE_SIDED <= weight <= 1.0 - ONE_SIDED:
-        return (
-            f"the answer is {100 * weight:.0f} % that of 'frontier' and {100 * (1 - weight):.0f} % that of 'surface', by what "
-            f"one missed and the other did not in {forecasts}",
-        )
-    name, other = ("frontier", "surface") if weight > 0.5 else ("surface", "frontier")
-    missed = (
-        f"{other!r} missed far more"
-        if own.surface > 0
-        else f"{name!r} missed no more than it does while its law is true"
-    )
+    errors = [f"{100 * math.sqrt(square):.2g} %" for square in (own.frontier, own.surface)]
     return (
-        f"the answer is that of {name!r} alone: in {forecasts}, what both missed aside, {missed}. A few more could tip that, so "
-        "look at both",
+        f"the answer is {100 * weight:.0f} % that of 'frontier' and {100 * (1 - weight):.0f} % that of 'surface': their own "
+        f"errors in {own.held} forecast{'s' * (own.held > 1)} of held-out budgets are {errors[0]} and {errors[1]}",
     )
 
 

@@ -224,8 +224,9 @@ def page(bootstrap: int, sweeps: int) -> str:
 Fitted below a budget, judged above it: origins are the budgets with at least four budgets and 35 runs at or below them; a
 held-out budget is judged by its runs within four times in N of its best. Mean absolute relative error of the loss in per
 cent: over a budget's runs, then its origin's budgets, then origins. The ensemble chooses its weights from the runs below
-the origin alone. The sets are those of Besiroglu et al. 2024 (arXiv 2404.10102; grouped by C at the nominal budgets), the
-same source in nine IsoFLOP budgets (arXiv 2603.22339), and Marin's sweep on Comma.
+the origin alone, by constants that were chosen with these sets in view ({{doc}}`concepts`).
+The sets are those of Besiroglu et al. 2024 (arXiv 2404.10102; grouped by C at the nominal budgets), the same source in nine
+IsoFLOP budgets (arXiv 2603.22339), and Marin's sweep on Comma.
 
 {errors}
 

@@ -22,12 +22,12 @@ class PowerLaw:
         return n, cost.tokens(n, budget), np.asarray(params["e"]) + 0 * n
 
 
-def fit(name="one", k=0.1, e=2.0, spread=0.0, **options):
+def fit(name="one", k=0.1, e=2.0, spread=0.0, a=None, **options):
     rng = np.random.default_rng(0)
     draws = {}
     if spread:
         draws = {"k": k * np.exp(spread * rng.standard_normal(400)), "e": e * np.exp(spread * rng.standard_normal(400))}
-    params = {"k": Estimate(value=k), "e": Estimate(value=e)}
+    params = {"k": Estimate(value=k), "e": Estimate(value=e)} | ({"a": a} if a else {})
     return Fit(fitter=name, params=params, draws=draws, largest_budget=1e20, law=PowerLaw(), **options)
 
 
@@ -52,6 +52,27 @@ def test_intervals_that_do_not_overlap_are_a_diagnostic():
     assert said[0].startswith("one and two disagree about N_opt at 1e20 FLOPs beyond their intervals: 1.00000e9 [")
     assert "+100.0%" in said[0]
     assert disagreements([fit(spread=0.05), fit("two", k=0.105, spread=0.05)], 1e20) == []
+
+
+class Steeper(PowerLaw):
+    """The same answer at C = 1e20, and N grows as C^0.7."""
+
+    def optimum(self, params, cost, budget):
+        n = np.asarray(params["k"]) * 1e10 * (budget / 1e20) ** 0.7
+        return n, cost.tokens(n, budget), np.asarray(params["e"]) + 0 * n
+
+
+def test_exponents_that_do_not_overlap_are_one_too():
+    one = fit(spread=0.05, a=Estimate(value=0.5, low=0.45, high=0.55))
+    two = fit("two", spread=0.05, a=Estimate(value=0.7, low=0.6, high=0.8))
+    steep = attrs.evolve(two, law=Steeper())
+    (said,) = disagreements([one, steep], 1e20)
+    assert said.startswith(
+        "one and two disagree about the exponent a of N_opt ~ C^a beyond their intervals: 0.500000 ["
+    )
+    wide = attrs.evolve(steep, params=steep.params | {"a": Estimate(value=0.7, low=0.5, high=0.9)})
+    assert disagreements([one, wide], 1e20) == []
+    assert disagreements([one, two], 1e20) == []  # its law calls something else a: N grows as C^0.5
 
 
 def test_one_fit_is_nothing_to_compare():
