@@ -195,8 +195,8 @@ def _frontier(runs: Runs, left_out: NDArray[np.bool_]) -> tuple[list[BudgetSlice
 
 
 def _too_few(groups: list[BudgetSlice], runs: int) -> str:
-    fates = "; ".join(f"{si(g.budget)} FLOPs, {len(g.rows)} runs: {g.reason or 'usable'}" for g in groups)
+    fates = "; ".join(f"{si(g.budget)} FLOPs, {len(g.rows)} runs: {g.reason or 'a minimum'}" for g in groups)
     return (
-        f"isoflop needs a minimum at two or more compute budgets (three to judge the trend); {runs} usable runs give "
-        f"{sum(not g.reason for g in groups)}: {fates or 'no budget at all'}"
+        f"isoflop needs a minimum at two or more compute budgets (three to judge the trend); {runs} usable runs show one at "
+        f"{sum(not g.reason for g in groups)} of {len(groups)}: {fates or 'no budget at all'}"
     )
