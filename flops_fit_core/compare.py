@@ -154,7 +154,7 @@ def _pairs(first: Prediction, other: Prediction | None, at: str) -> Iterator[tup
 def _exponent(fit: Fit, budget: float) -> Estimate | None:
     """Its a of N_opt ~ C^a, where the parameter of that name is that: another law may call something else so."""
     a, ends = fit.params.get("a"), [_predict(fit, times * budget) for times in (0.5, 2.0)]
-    n = [end.n_params.value for end in ends if end is not None]
+    n = [end.n_params.value for end in ends if end is not None and 0 < end.n_params.value < math.inf]
     if a is None or len(n) < 2:
         return None
     return a if math.isclose(math.log(n[1] / n[0]) / math.log(4.0), a.value, rel_tol=0.01) else None

@@ -72,7 +72,6 @@ def _nonnegative(columns: Floats, weights: Floats, target: Floats) -> Floats:
     diagonal = np.einsum("smii->smi", each)  # a view
     diagonal += np.where(inside, ridge, 1.0)
     found = np.linalg.solve(each, (moment * inside)[..., None])[..., 0]  # (supports, m, 3)
-    value = np.where(
-        (found >= 0).all(axis=2), -(found * moment).sum(axis=2), np.inf
-    )  # the sum of squares, less a constant
+    squares = -(found * moment).sum(axis=2)  # their sum, less a constant
+    value = np.where((found >= 0).all(axis=2), squares, np.inf)
     return np.asarray(np.take_along_axis(found, value.argmin(axis=0)[None, :, None], axis=0)[0])
