@@ -201,7 +201,9 @@ def test_budgets_without_a_usable_minimum_are_left_out_with_their_reason():
 
 
 def test_one_budget_is_refused_and_says_what_is_missing():
-    with pytest.raises(FitError, match=r"two or more compute budgets.*show one at 1 of 1: 1e18 FLOPs, 7 runs: a minimum"):
+    with pytest.raises(
+        FitError, match=r"two or more compute budgets.*show one at 1 of 1: 1e18 FLOPs, 7 runs: a minimum"
+    ):
         fit(sweep(budgets=[1e18]))
     with pytest.raises(FitError, match="no budget at all"):
         fit(Runs.empty())
