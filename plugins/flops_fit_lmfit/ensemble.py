@@ -96,7 +96,7 @@ class EnsembleFitter(Selection):
         outliers = find_outliers(runs, cost)
         kept = runs if self.outliers == "flag" else runs.where(~outliers.mask)
         late = holdout.late_origins(runs)
-        held = self._held(runs, cost, ~outliers.mask, late) if late else dict.fromkeys(MEMBERS, ())
+        held = self._held(runs, cost, outliers.mask, late) if late else dict.fromkeys(MEMBERS, ())
         members, notes = self._members(kept, cost, outliers.sigma)
         members = {
             name: holdout.judged(fit, [one for one in held[name] if one.origin in late])
@@ -158,9 +158,13 @@ class EnsembleFitter(Selection):
         return members, notes
 
     def _held(
-        self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_], late: frozenset[float]
+        self, runs: Runs, cost: CostModel, bad: NDArray[np.bool_], late: frozenset[float]
     ) -> dict[str, tuple[Held, ...]]:
-        """Rolling hold-out of the members, in step; of none where nothing above a late origin could be judged."""
+        """Rolling hold-out of the members, in step; of none where nothing above a late origin could be judged.
+
+        What the fit leaves out is left out below every origin too, also where it looks bad by what lies above: the errors
+        are those of a fit without it.
+        """
         frontier = FrontierFitter(outliers=self.outliers)
 
         def below(runs: Runs) -> tuple[holdout.Law, holdout.Law]:
@@ -177,7 +181,14 @@ class EnsembleFitter(Selection):
             )
             return frontier.law(frontier.solve(kept, cost, start.params, outliers.sigma).params, cost), surface
 
-        held = holdout.rolling(runs, below, judges=judges, min_budgets=EARLY_BUDGETS, min_runs=EARLY_RUNS)
+        held = holdout.rolling(
+            runs,
+            below,
+            judges=~bad,
+            fitted=~bad if self.outliers == "exclude" else None,
+            min_budgets=EARLY_BUDGETS,
+            min_runs=EARLY_RUNS,
+        )
         if not any(one.origin in late for law in held for one in law):
             return dict.fromkeys(MEMBERS, ())
         return dict(zip(MEMBERS, held, strict=True))

@@ -139,16 +139,19 @@ def rolling(
     fit_laws: Callable[[Runs], Sequence[Law]],
     *,
     judges: NDArray[np.bool_] | None = None,
+    fitted: NDArray[np.bool_] | None = None,
     min_budgets: int = MIN_BUDGETS,
     min_runs: int = MIN_RUNS,
 ) -> tuple[tuple[Held, ...], ...]:
     """Hold out every budget above every origin; one tuple of `Held` for each law, in step.
 
     Args:
-        runs: usable runs, outliers and all: those above an origin are unknown when it is fitted.
+        runs: usable runs, outliers and all, so that what is held out does not hang on how many there are.
         fit_laws: fits laws to the runs at or below an origin; where it raises `FitError`, the origin is
             passed over.
         judges: True for the runs that may judge a prediction, shape (k,): not those known to be bad. ``None``: all.
+        fitted: True for the runs that may be fitted, shape (k,): not those that the fit whose errors these are leaves out.
+            ``None``: all.
         min_budgets: budgets that an origin needs at or below it.
         min_runs: runs that it needs there.
     """
@@ -158,7 +161,7 @@ def rolling(
     held = []
     for origin, below in origins(budget, min_budgets=min_budgets, min_runs=min_runs):
         try:
-            laws = fit_laws(runs.where(below))
+            laws = fit_laws(runs.where(below if fitted is None else below & fitted))
         except FitError:
             continue
         for value in np.unique(budget[~below]):
