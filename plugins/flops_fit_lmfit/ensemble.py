@@ -22,7 +22,7 @@ from flops_fit_lmfit import additive, forecast, frontier_law, holdout, options
 from flops_fit_lmfit.estimates import estimates
 from flops_fit_lmfit.frontier import FrontierFitter
 from flops_fit_lmfit.holdout import Held
-from flops_fit_lmfit.outliers import find_outliers
+from flops_fit_lmfit.outliers import Outliers, find_outliers
 from flops_fit_lmfit.solve import additive_start
 from flops_fit_lmfit.surface import SurfaceFitter
 from flops_fit_lmfit.usable import Selection, require_additive, require_points
@@ -96,7 +96,7 @@ class EnsembleFitter(Selection):
         outliers = find_outliers(runs, cost)
         kept = runs if self.outliers == "flag" else runs.where(~outliers.mask)
         late = holdout.late_origins(runs)
-        held = self._held(runs, cost, outliers.mask, late) if late else dict.fromkeys(MEMBERS, ())
+        held = self._held(runs, cost, outliers, late) if late else dict.fromkeys(MEMBERS, ())
         members, notes = self._members(kept, cost, outliers.sigma)
         members = {
             name: holdout.judged(fit, [one for one in held[name] if one.origin in late])
@@ -158,20 +158,20 @@ class EnsembleFitter(Selection):
         return members, notes
 
     def _held(
-        self, runs: Runs, cost: CostModel, bad: NDArray[np.bool_], late: frozenset[float]
+        self, runs: Runs, cost: CostModel, outliers: Outliers, late: frozenset[float]
     ) -> dict[str, tuple[Held, ...]]:
         """Rolling hold-out of the members, in step; of none where nothing above a late origin could be judged.
 
-        What the fit leaves out is left out below every origin too, also where it looks bad by what lies above: the errors
-        are those of a fit without it.
+        Gross outliers that the fit leaves out are left out below every origin too, also where only what lies above shows
+        them: the errors are those of a fit without them. A run that is only just bad may look good from there.
         """
         frontier = FrontierFitter(outliers=self.outliers)
 
         def below(runs: Runs) -> tuple[holdout.Law, holdout.Law]:
             require_points(runs, len(frontier_law.NAMES), "the frontier law")
             start = additive_start(runs)
-            outliers = find_outliers(runs, cost, additive=start.params)
-            kept = frontier.keep(runs, outliers)
+            seen = find_outliers(runs, cost, additive=start.params)
+            kept = frontier.keep(runs, seen)
             if len(kept) < len(runs):
                 start = additive_start(kept)
             surface = holdout.Law(
@@ -179,13 +179,13 @@ class EnsembleFitter(Selection):
                 optimum=lambda c: additive.optimum(start.params, cost, c),
                 spread=lambda ahead: forecast.spread(start, kept, ahead),
             )
-            return frontier.law(frontier.solve(kept, cost, start.params, outliers.sigma).params, cost), surface
+            return frontier.law(frontier.solve(kept, cost, start.params, seen.sigma).params, cost), surface
 
         held = holdout.rolling(
             runs,
             below,
-            judges=~bad,
-            fitted=~bad if self.outliers == "exclude" else None,
+            judges=~outliers.mask,
+            fitted=~outliers.gross if self.outliers == "exclude" else None,
             min_budgets=EARLY_BUDGETS,
             min_runs=EARLY_RUNS,
         )

@@ -52,6 +52,8 @@ from flops_fit_lmfit.standard_errors import StandardErrors
 Floats = NDArray[np.float64]
 
 THRESHOLD = 5.0
+GROSS = 10.0
+"""Robust sigmas beyond which a run is bad by any table of runs that it stands in."""
 MOST = 0.3
 ENOUGH = 35
 """Runs from which on the threshold is what it says; with fewer it is as improbable by Student's t."""
@@ -92,6 +94,12 @@ class Outliers:
         """Of so many runs, none is marked, and sigma is not known."""
         nothing = np.zeros(runs, dtype=bool)
         return cls(mask=nothing, excess=np.zeros(runs), sigma=float("nan"), beyond=np.zeros(runs), low=nothing)
+
+    @property
+    def gross(self) -> NDArray[np.bool_]:
+        """True where a run is marked and more than `GROSS` robust sigmas off, shape (k,)."""
+        with np.errstate(invalid="ignore"):  # where nothing was looked for, sigma is not known
+            return self.mask & (np.abs(self.excess) > GROSS * np.hypot(self.sigma, self.beyond))
 
     def notes(self, runs: Runs) -> tuple[str, ...]:
         """The runs that are too low to be true, by name; they are used all the same."""

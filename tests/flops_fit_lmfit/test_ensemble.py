@@ -149,9 +149,9 @@ def test_where_no_late_budget_can_be_held_out_the_early_ones_do_not_count_either
     assert not any("the answer is" in note for note in fit.notes)
 
 
-def test_what_the_fit_leaves_out_says_nothing_of_its_weights_either():
+def test_gross_outliers_that_the_fit_leaves_out_say_nothing_of_its_weights_either():
     # Three bad runs, of which the runs of three budgets alone do not show that they are bad.
-    runs, bad = additive_sweep(ADDITIVE["data-hungry"], noise=0.01, diverged=0.1, seed=0)
+    runs, bad = additive_sweep(ADDITIVE["data-hungry"], noise=0.01, diverged=0.1, too_high=(0.2, 0.6), seed=0)
     spoilt, clean = (EnsembleFitter(bootstrap=0).fit(table, SIX_ND) for table in (runs, runs.where(~bad)))
     assert len(spoilt.excluded) == bad.sum() == 3
     assert spoilt.values["weight"] == pytest.approx(clean.values["weight"], rel=1e-6)
