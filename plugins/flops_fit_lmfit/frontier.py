@@ -136,7 +136,7 @@ class FrontierFitter(Selection):
         start = additive_start(kept)
         unidentified, determined = identify.unidentified(start)
         found = self.solve(kept, cost, start.params, outliers.sigma)
-        held = self._held(runs, cost, ~outliers.mask) if self.hold_out else ()
+        held = self._held(runs, cost, outliers) if self.hold_out else ()
         return attrs.evolve(
             self.describe(found, kept, cost),
             converged=found.converged and determined,
@@ -196,8 +196,9 @@ class FrontierFitter(Selection):
             sigma=_noise(np.log(predicted / loss), sigma),
         )
 
-    def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:
-        held = holdout.rolling(runs, lambda below: (self.law_of(below, cost),), judges=judges)
+    def _held(self, runs: Runs, cost: CostModel, outliers: Outliers) -> tuple[holdout.Held, ...]:
+        fitted = ~outliers.gross if self.outliers == "exclude" else None
+        held = holdout.rolling(runs, lambda below: (self.law_of(below, cost),), judges=~outliers.mask, fitted=fitted)
         return held[0] if held else ()
 
     def law_of(self, runs: Runs, cost: CostModel) -> holdout.Law:

@@ -103,7 +103,7 @@ class SurfaceFitter(Selection):
             identify.unidentified(found) if self.params is None else constrained.unidentified(found, result)
         )
         draws, about_draws = self._draws(found) if determined else ({}, (NOT_TOLD,))
-        held = self._held(runs, cost, ~outliers.mask) if self.hold_out else ()
+        held = self._held(runs, cost, outliers) if self.hold_out else ()
         top = float(np.max(cost.flops(kept.n_params, kept.n_tokens)))
         law = attrs.evolve(self)
         object.__setattr__(law, "lmfit_result", result)
@@ -204,7 +204,7 @@ class SurfaceFitter(Selection):
             free = solve_from(free, polish.theta_of(free.problem, result))
         return free, result
 
-    def _held(self, runs: Runs, cost: CostModel, judges: NDArray[np.bool_]) -> tuple[holdout.Held, ...]:
+    def _held(self, runs: Runs, cost: CostModel, outliers: Outliers) -> tuple[holdout.Held, ...]:
         def below(runs: Runs) -> tuple[holdout.Law]:
             self._require(runs)
             kept = self._kept(runs, cost)
@@ -215,7 +215,8 @@ class SurfaceFitter(Selection):
                 ),
             )
 
-        held = holdout.rolling(runs, below, judges=judges)
+        fitted = ~outliers.gross if self.outliers == "exclude" else None
+        held = holdout.rolling(runs, below, judges=~outliers.mask, fitted=fitted)
         return held[0] if held else ()
 
     def _draws(self, found: AdditiveFit) -> tuple[dict[str, Floats], tuple[str, ...]]:
