@@ -192,16 +192,17 @@ def test_too_few_runs_to_judge():
 
 
 @pytest.mark.slow
+@pytest.mark.xfail(strict=True, reason="1.22 +- 0.14: seed 20, where chance spoils 7 of 35 runs, three of them unseen")
 def test_ten_percent_diverged_runs_cost_little():
     law = ADDITIVE["chinchilla"]
     budget = 1e22
     truth = np.log(float(additive.optimum(law, SIX_ND, budget)[0]))
     errors = []
-    for seed in range(120):  # the ratio of so many sweeps is off by some 0.1; docs/outliers.md has more designs
-        sweeps = [additive_sweep(law, noise=0.01, seed=seed, diverged=share) for share in (0.0, 0.1)]
-        if sweeps[1][1].mean() > 0.15:
-            continue  # by chance far more than ten per cent: seed 20, 7 of 35 and three of them hidden, would double the harm
-        fits = [EnsembleFitter(bootstrap=0).fit(runs, SIX_ND) for runs, _ in sweeps]
+    for seed in range(120):  # the ratio of so many sweeps is off by some 0.14; docs/outliers.md has more designs
+        fits = [
+            EnsembleFitter(bootstrap=0).fit(additive_sweep(law, noise=0.01, seed=seed, diverged=share)[0], SIX_ND)
+            for share in (0.0, 0.1)
+        ]
         errors.append([np.log(fit.predict(budget).n_params.value) - truth for fit in fits])
     clean, spoilt = np.sqrt(np.mean(np.square(errors), axis=0))
     assert spoilt < 1.2 * clean
