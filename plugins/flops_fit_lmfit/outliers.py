@@ -10,13 +10,14 @@ sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 
 one) and of the table, the worst first. Bad runs swell sigma, so it is taken again from the others until the marks stay.
 Where standard errors of the losses are known, a run's sigma holds what its own has beyond the usual one.
 
-A second look: bad runs at the ends of the budgets can bend even a robust law to themselves; sigma is then larger than
-the scatter of the budgets' own curves. Where it is, the law is also fitted without the smallest size of every budget,
-without the largest, and again to the runs that its marks leave; where that makes sigma much smaller, and what is newly
-marked would be bad by the old sigma too, those are the marks.
+A second look, where a run is marked or sigma is larger than the scatter of the budgets' own curves: bad runs, several
+or at the ends of the budgets, can bend even a robust law to themselves. So the law is also fitted without the worst 30 %
+of every budget (least trimmed squares: Rousseeuw 1984), without its smallest size, without its largest, and again to the
+runs that its marks leave; where that makes sigma clearly smaller, and what is newly marked would be bad by the old sigma
+too, those are the marks.
 
-With fewer than 35 runs sigma itself is poorly known: the limit grows as Student's t does, and sigma is at least half the
-scatter of the budgets' own curves, as seven parameters can follow so few runs too closely. It is never below 1e-6, so
+Sigma is at least half the scatter of the budgets' own curves, as seven parameters can follow a few dozen runs too
+closely. With fewer than 35 runs it is poorly known, and the limit grows as Student's t does. It is never below 1e-6, so
 that data without noise lose nothing.
 
 Only high losses are marked: a run can fail to learn, none learns too well. A curve through one budget alone is bent by
@@ -58,11 +59,11 @@ MOST = 0.3
 ENOUGH = 35
 """Runs from which on the threshold is what it says; with fewer it is as improbable by Student's t."""
 ROUNDS = 5
-SHARE = 0.5
-"""Of the scatter of the budgets' own curves: with few runs, the least that sigma can be."""
+SHARE = 0.7
+"""Of the scatter of the budgets' own curves: the least that sigma can be."""
 BENT = 1.2
 """Times the scatter of the budgets' own curves beyond which sigma may be that of a law which bad runs have bent."""
-CLEARER = 0.7
+CLEARER = 0.75
 """Times sigma below which another choice of the bad runs explains the rest so much better that it is the right one."""
 SETTLED = 1e-3
 """Relative change of sigma between two fits of the law below which it judges: none is known so well, and a fit whose delta
@@ -149,7 +150,6 @@ def find_outliers(
     start = fit_additive(n, d, loss).params if additive is None else additive
     errors = StandardErrors.of(runs.loss_stderr, additive_law.loss(start, n, d))
     budget = budgets_of(runs)[0]
-    scatter_of_slices = slice_scatter(np.log(n), np.log(loss), budget)
     rule = _Rule(
         n=n,
         c=cost.flops(n, d),
@@ -157,16 +157,18 @@ def find_outliers(
         budget=budget,
         start=start,
         limit=_limit(threshold, len(runs)),
-        least=0.0 if scatter_of_slices is None or len(runs) >= ENOUGH else SHARE * scatter_of_slices,
         most=most,
         low=low,
         beyond=np.zeros(len(runs)) if errors is None else errors.beyond_usual(),
     )
     found = rule.judge(np.ones(len(runs), dtype=bool))
-    if scatter_of_slices is None or found.sigma <= BENT * scatter_of_slices:
+    of_slices = rule.of_slices(found.excess, ~found.mask)
+    if of_slices == 0.0 or not (found.mask.any() or found.sigma > BENT * of_slices):
         return found
-    others = [rule.settle(used) for used in rule.without_ends() if used.sum() >= FEWEST]
-    return min((other for other in others if rule.explains(other, found)), key=lambda other: other.sigma, default=found)
+    looks = (rule.without_worst(found), *rule.without_ends())
+    others = [rule.settle(used, found.sigma) for used in looks if used.sum() >= FEWEST]
+    best = min(others, key=lambda other: other.sigma, default=found)
+    return best if best.sigma < CLEARER * found.sigma else found
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -179,45 +181,60 @@ class _Rule:
     budget: Floats
     start: Mapping[str, float]
     limit: float
-    least: float
     most: float
     low: bool
     beyond: Floats
 
-    def judge(self, used: NDArray[np.bool_]) -> Outliers:
-        """Every run by the law of the `used` ones; sigma is that of the runs that are not marked, at first the same."""
+    def of_slices(self, excess: Floats, kept: NDArray[np.bool_]) -> float:
+        """Scatter of the kept runs' excess about their budgets' own curves; 0 where no budget has enough of them."""
+        return slice_scatter(np.log(self.n[kept]), excess[kept], self.budget[kept]) or 0.0
+
+    def judge(self, used: NDArray[np.bool_], before: float = 0.0) -> Outliers:
+        """Every run by the law of the `used` ones: marked is what is bad by sigma and by the sigma `before`, where there is one.
+
+        Sigma is that of the runs that are not marked, at first of the used ones.
+        """
         n, c, loss = self.n[used], self.c[used], self.loss[used]
         law = solve(n, c, loss, self.start, prior_strength=1.0, weight_power=0.0, settled=SETTLED, starts=2)
         excess = np.log(self.loss / frontier_law.loss(law.params, self.n, self.c))
         distance = np.abs(excess) if self.low else excess
         mask = ~used
         for _ in range(ROUNDS):
-            sigma = max(scatter(excess[~mask]), self.least)
-            marked = mark(distance / np.hypot(sigma, self.beyond), self.budget, threshold=self.limit, most=self.most)
+            sigma = scatter(excess[~mask])
+            marked = self._mark(distance, max(sigma, before))
             if np.array_equal(marked, mask):
                 break
             mask = marked
+        sigma = max(sigma, SHARE * self.of_slices(excess, ~mask))
+        mask = self._mark(distance, max(sigma, before))
         low = ~mask & (excess < -self.limit * np.hypot(sigma, self.beyond))
         return Outliers(mask=mask, excess=excess, sigma=sigma, beyond=self.beyond, low=low)
 
-    def settle(self, used: NDArray[np.bool_]) -> Outliers:
-        """Marks that stay when the law is fitted again to the runs that they leave, from the law of the `used` ones on."""
-        found = self.judge(used)
+    def _mark(self, distance: Floats, sigma: float) -> NDArray[np.bool_]:
+        """`mark` by this rule's limits."""
+        return mark(distance / np.hypot(sigma, self.beyond), self.budget, threshold=self.limit, most=self.most)
+
+    def settle(self, used: NDArray[np.bool_], before: float) -> Outliers:
+        """Marks that stay when the law is fitted again to the runs that they leave, from the law of the `used` ones on.
+
+        A run is marked where it is bad by the sigma that held before it was, too: else a law does not hold at the ends, or
+        follows a few runs closely by chance, and the others show that; they are not bad.
+        """
+        found = self.judge(used, before)
         for _ in range(ROUNDS):
-            again = self.judge(~found.mask)
+            again = self.judge(~found.mask, found.sigma)
             if np.array_equal(again.mask, found.mask):
                 break
             found = again
         return again
 
-    def explains(self, other: Outliers, found: Outliers) -> bool:
-        """Whether other marks leave much less scatter, and every run that only they mark is bad by the old sigma too.
-
-        Else the law does not hold at the ends, and those runs show it: they are not bad.
-        """
-        new = other.mask & ~found.mask
-        far = self.limit * np.hypot(found.sigma, self.beyond[new])
-        return other.sigma < CLEARER * found.sigma and bool(np.all(np.abs(other.excess[new]) > far))
+    def without_worst(self, found: Outliers) -> NDArray[np.bool_]:
+        """All runs but those highest above the law, as many of every budget as can be marked."""
+        worst = np.zeros(len(self.n), dtype=bool)
+        for value in np.unique(self.budget):
+            here = np.flatnonzero(self.budget == value)
+            worst[here[np.argsort(-found.excess[here], kind="stable")[: int(self.most * len(here))]]] = True
+        return ~worst
 
     def without_ends(self) -> list[NDArray[np.bool_]]:
         """All runs but the smallest size of every budget, and all but the largest: there a bad run bends a law most."""

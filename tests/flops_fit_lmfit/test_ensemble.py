@@ -108,10 +108,16 @@ def test_a_fit_whose_fitter_is_broken_here_still_prints(wide, monkeypatch):
 
 
 def test_noise_free_runs_show_whose_law_they_follow():
-    for runs, name in ((additive_sweep(LAW, budgets=6)[0], "surface"), (frontier_sweep(budgets=6)[0], "frontier")):
-        fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
-        assert fit.values["weight"] == pytest.approx(float(name == "frontier"), abs=1e-3)
-        assert sum(f"100 % that of '{name}'" in note for note in fit.notes) == 1
+    fit = EnsembleFitter(bootstrap=0).fit(frontier_sweep(budgets=6)[0], SIX_ND)
+    assert fit.values["weight"] == pytest.approx(1.0, abs=1e-3)
+    assert sum("100 % that of 'frontier'" in note for note in fit.notes) == 1
+    # The additive law is a case of the frontier's: without noise both members find it, and their weights do not matter.
+    fit = EnsembleFitter(bootstrap=0).fit(additive_sweep(LAW, budgets=6)[0], SIX_ND)
+    for budget in (1e21, 1e22):
+        n, _, loss = (float(value) for value in additive.optimum(LAW, SIX_ND, budget))
+        answer = fit.predict(budget)
+        assert answer.n_params.value == pytest.approx(n, rel=1e-8)
+        assert answer.loss.value == pytest.approx(loss, rel=1e-8)
     even = QUICK.fit(additive_sweep(LAW, noise=0.01, budgets=4)[0], SIX_ND)
     assert not any("the answer is" in note for note in even.notes)
 

@@ -9,6 +9,7 @@ from flops_fit_core.data import Runs
 from flops_fit_lmfit import additive
 from flops_fit_lmfit.ensemble import EnsembleFitter
 from flops_fit_lmfit.frontier import FrontierFitter
+from flops_fit_lmfit.frontier_solve import scatter
 from flops_fit_lmfit.objective import OBJECTIVES
 from flops_fit_lmfit.outliers import find_outliers, mark
 from flops_fit_lmfit.surface import SurfaceFitter
@@ -51,6 +52,25 @@ def test_bad_runs_do_not_hide_each_other():
     assert not found.mask[~diverged].any()
 
 
+@pytest.mark.parametrize("noise", [0.003, 0.01])
+@pytest.mark.parametrize(("seed", "bad"), [(20, 7), (87, 9)])
+def test_many_bad_runs_do_not_bend_the_law_to_themselves(noise, seed, bad):
+    # Chance spoils 7 and 9 of 35 runs, once three in a budget, of which two may go: the law of all of them passes near three.
+    runs, diverged = additive_sweep(ADDITIVE["data-hungry"], noise=noise, seed=seed, diverged=0.1)
+    mask = find_outliers(runs, SIX_ND).mask
+    assert diverged.sum() == bad
+    assert mask[diverged].sum() == bad - 1
+    assert not mask[~diverged].any()
+
+
+def test_clean_runs_stay_where_the_others_lie_close_by_chance():
+    # By the median of 35 distances from the law sigma would be half the noise, and two clean runs far off.
+    runs, _ = additive_sweep(ADDITIVE["data-hungry"], noise=0.003, seed=86)
+    found = find_outliers(runs, SIX_ND)
+    assert (found.excess > 5 * scatter(found.excess)).sum() == 2
+    assert not found.mask.any()
+
+
 def test_bad_runs_at_the_ends_do_not_bend_the_law_to_themselves():
     # Three of 35 runs, two of them the largest size of their budget: the law of all runs passes within 2 % of one of those.
     runs, diverged = additive_sweep(ADDITIVE["chinchilla"], noise=0.003, seed=14, diverged=0.1, too_high=(0.1, 1.0))
@@ -74,7 +94,7 @@ def test_few_runs_are_judged_by_a_wider_limit():
     # Fifteen runs and seven parameters: the others lie so close to the law that noise of 0.3 % looks like many sigmas.
     runs, _ = additive_sweep(ADDITIVE["chinchilla"], noise=0.003, seed=520, budgets=3, sizes=5)
     found = find_outliers(runs, SIX_ND)
-    assert found.excess.max() > 5 * found.sigma
+    assert found.excess.max() > 5 * scatter(found.excess)
     assert not found.mask.any()
     loss = runs.loss.copy()
     loss[7] *= 1.3
@@ -192,7 +212,6 @@ def test_too_few_runs_to_judge():
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="1.22 +- 0.14: seed 20, where chance spoils 7 of 35 runs, three of them unseen")
 def test_ten_percent_diverged_runs_cost_little():
     law = ADDITIVE["chinchilla"]
     budget = 1e22
