@@ -24,7 +24,20 @@ def slice_scatter(log_n: Floats, log_loss: Floats, budget: Floats) -> float | No
         budget: what each run's budget is, shape (k,); NaN for a run at none.
 
     Returns:
-        1.4826 times the median distance from those parabolas; ``None`` where no budget has four sizes.
+        1.4826 times the median of `slice_misses`; ``None`` where no budget has four sizes.
+    """
+    misses = slice_misses(log_n, log_loss, budget)
+    return float(1.4826 * np.median(misses)) if len(misses) else None
+
+
+def slice_misses(log_n: Floats, log_loss: Floats, budget: Floats) -> Floats:
+    """How far every four neighbouring sizes of a budget are from their parabola, in units of a single run's scatter.
+
+    Args:
+        log_n, log_loss, budget: as for `slice_scatter`.
+
+    Returns:
+        one a window of four sizes, shape (m,), none of them negative.
     """
     known = np.flatnonzero(np.isfinite(budget))
     order = known[np.lexsort((log_n[known], budget[known]))]
@@ -34,10 +47,8 @@ def slice_scatter(log_n: Floats, log_loss: Floats, budget: Floats) -> float | No
     seeds = np.bincount(size)
     of, x, y = budget[order][new], log_n[order][new], np.bincount(size, log_loss[order]) / np.maximum(seeds, 1)
     first = np.flatnonzero(of[: 1 - _NEIGHBOURS] == of[_NEIGHBOURS - 1 :])  # of neighbours within a budget
-    if not len(first):
-        return None
     windows = first[:, None] + np.arange(_NEIGHBOURS)
-    return float(1.4826 * np.median(_off_parabolas(x[windows], y[windows], seeds[windows])))
+    return _off_parabolas(x[windows], y[windows], seeds[windows])
 
 
 def _off_parabolas(x: Floats, y: Floats, seeds: NDArray[np.intp]) -> Floats:

@@ -13,12 +13,13 @@ Where standard errors of the losses are known, a run's sigma holds what its own 
 A second look, where a run is marked or sigma is larger than the scatter of the budgets' own curves: bad runs, several
 or at the ends of the budgets, can bend even a robust law to themselves. So the law is also fitted without the worst 30 %
 of every budget (least trimmed squares: Rousseeuw 1984), without its smallest size, without its largest, and again to the
-runs that its marks leave; where that makes sigma clearly smaller, and what is newly marked would be bad by the old sigma
-too, those are the marks.
+runs that its marks leave, a run being marked only where it is bad by the sigma that held before, too. Where that makes
+sigma clearly smaller and the budgets' own curves no rougher, those are the marks. Where it does not, the law does not hold
+at the ends, or follows the other runs closely by chance, and none of those is bad.
 
-Sigma is at least half the scatter of the budgets' own curves, as seven parameters can follow a few dozen runs too
-closely. With fewer than 35 runs it is poorly known, and the limit grows as Student's t does. It is never below 1e-6, so
-that data without noise lose nothing.
+Sigma is at least 0.7 times the scatter of the runs' excess about the budgets' own curves, as seven parameters can follow a
+few dozen runs too closely. With fewer than 35 runs it is poorly known, and the limit grows as Student's t does. It is never
+below 1e-6, so that data without noise lose nothing.
 
 Only high losses are marked: a run can fail to learn, none learns too well. A curve through one budget alone is bent by
 one wrong number all the same (a typo, a leaked validation set), so fitters ``isoflop`` and ``envelope`` have low losses
@@ -33,6 +34,7 @@ single run that is too low is found in 98 of 100 sweeps, at noise 0.3 %, where i
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import attrs
@@ -42,7 +44,7 @@ from scipy.special import stdtr, stdtrit
 
 from flops_fit_core.budgets import budgets_of
 from flops_fit_core.data import CostModel, Excluded, Runs
-from flops_fit_core.noise import slice_scatter
+from flops_fit_core.noise import slice_misses, slice_scatter
 from flops_fit_lmfit import additive as additive_law
 from flops_fit_lmfit import frontier_law
 from flops_fit_lmfit.frontier_law import COORDINATES
@@ -63,8 +65,8 @@ SHARE = 0.7
 """Of the scatter of the budgets' own curves: the least that sigma can be."""
 BENT = 1.2
 """Times the scatter of the budgets' own curves beyond which sigma may be that of a law which bad runs have bent."""
-CLEARER = 0.75
-"""Times sigma below which another choice of the bad runs explains the rest so much better that it is the right one."""
+CLEARER = 0.6
+"""Times sigma times the distance of runs from their budgets' own curves below which other marks are the right ones."""
 SETTLED = 1e-3
 """Relative change of sigma between two fits of the law below which it judges: none is known so well, and a fit whose delta
 and priors are measured by it hardly moves."""
@@ -168,7 +170,7 @@ def find_outliers(
     looks = (rule.without_worst(found), *rule.without_ends())
     others = [rule.settle(used, found.sigma) for used in looks if used.sum() >= FEWEST]
     best = min(others, key=lambda other: other.sigma, default=found)
-    return best if best.sigma < CLEARER * found.sigma else found
+    return best if rule.explains(best, found) else found
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -217,8 +219,7 @@ class _Rule:
     def settle(self, used: NDArray[np.bool_], before: float) -> Outliers:
         """Marks that stay when the law is fitted again to the runs that they leave, from the law of the `used` ones on.
 
-        A run is marked where it is bad by the sigma that held before it was, too: else a law does not hold at the ends, or
-        follows a few runs closely by chance, and the others show that; they are not bad.
+        A run is marked where it is bad by the sigma that held before, too.
         """
         found = self.judge(used, before)
         for _ in range(ROUNDS):
@@ -227,6 +228,20 @@ class _Rule:
                 break
             found = again
         return again
+
+    def explains(self, other: Outliers, found: Outliers) -> bool:
+        """Whether other marks leave clearly less scatter about the law and, together, about the budgets' own curves.
+
+        Where a law does not hold at the ends, the runs there lie off the law but on those curves.
+        """
+        before, after = (
+            slice_misses(np.log(self.n[kept]), other.excess[kept], self.budget[kept])
+            for kept in (~found.mask, ~other.mask)
+        )
+        if not len(after):
+            return False
+        rougher = math.sqrt(float(np.mean(after**2)) / float(np.mean(before**2)))
+        return rougher * other.sigma < CLEARER * found.sigma
 
     def without_worst(self, found: Outliers) -> NDArray[np.bool_]:
         """All runs but those highest above the law, as many of every budget as can be marked."""
