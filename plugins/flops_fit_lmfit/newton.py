@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 TOLERANCE = 1e-17  # relative decrease of the objective that a further step promises
 ROUNDING = 1e-15  # a residual's own rounding error
 LONGEST = 2.0  # no coordinate (all are logarithms or exponents) moves further in one step
+FIRST_DAMPING = 1e-3
 SLOTS = 256  # problems at work at once: their arrays stay in the processor's cache
 
 
@@ -37,6 +38,7 @@ class Minima:
     converged: NDArray[np.bool_]
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # too long a step is no better: it is not taken
 def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps: int = 300) -> Minima:
     """Minimise the objective with run weights (m, k) or (k,) from `start` (m, 5), or (5,) for all of them.
 
@@ -49,48 +51,56 @@ def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps:
     metric = np.broadcast_to(metric, (m, 5, 5))
     start, weights = np.broadcast_to(start, (m, 5)), np.broadcast_to(weights, (m, len(objective.x)))
     floor = (ROUNDING * objective.unit) ** 2 * weights.sum(axis=1)
-    theta, value, decrease = start.copy(), np.full(m, np.inf), np.full(m, np.inf)
-    converged = np.zeros(m, dtype=bool)
-    damping, steps = np.full(m, 1e-3), np.zeros(m, dtype=int)
+    found = Minima(
+        theta=start.copy(), value=np.full(m, np.inf), decrease=np.full(m, np.inf), converged=np.zeros(m, dtype=bool)
+    )
 
-    at = np.arange(min(SLOTS, m))  # the problem in each slot
+    at = np.arange(min(SLOTS, m))  # the problem in each slot; what follows holds one row a slot
     waiting = len(at)
-    w = weights[at].copy()
+    theta, w, metrics, small = start[at], weights[at], metric[at], floor[at]
+    f, damping, steps = np.full(len(at), np.inf), np.full(len(at), FIRST_DAMPING), np.zeros(len(at), dtype=int)
     g, h = np.zeros((len(at), 5)), np.broadcast_to(np.eye(5), (len(at), 5, 5)).copy()
     while len(at):
-        f, small = value[at], floor[at]
-        step, promised, mu = _step(g, h, metric[at], damping[at], theta[at, 0])
-        trial = theta[at] + step
-        trial[:, 0] = np.maximum(trial[:, 0], 0.0)
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # too long a step is no better: not taken
-            f_new, g_new, h_new = objective.derivatives(trial, w)
+        step, promised, mu = _step(g, h, metrics, damping, theta[:, 0])
+        trial = theta + step
+        np.maximum(trial[:, 0], 0.0, out=trial[:, 0])
+        f_new, g_new, h_new = objective.derivatives(trial, w)
         better = f_new <= f * (1 + 1e-13) + small
-        new = np.isinf(f)  # its first step was none: it only evaluates the start
-        with np.errstate(invalid="ignore", divide="ignore"):
-            gain = (f - f_new) / promised
-        mu *= np.where(better & (gain > 0.75), 0.1, np.where(better & (gain > 0.25), 1.0, 5.0))
-        damping[at] = np.where(new, damping[at], np.clip(mu, 1e-9, 1e9))
-        decrease[at] = promised / (f + small)
-        theta[at[better]] = trial[better]
-        value[at[better]] = f_new[better]
-        g[better], h[better] = g_new[better], h_new[better]
-        steps[at] += 1
+        gain = (f - f_new) / promised
+        mu *= np.where(better & (gain > 0.25), np.where(gain > 0.75, 0.1, 1.0), 5.0)
+        there = (promised <= TOLERANCE * f + small) & (mu < 1.0)
+        decrease = promised / (f + small)
+        new = steps == 0  # its first step was none: it only evaluates the start
+        if new.any():
+            there &= ~new
+            damping = np.where(new, damping, mu)
+        else:
+            damping = mu
+        damping = np.minimum(np.maximum(damping, 1e-9), 1e9)
+        if better.all():
+            theta, f, g, h = trial, f_new, g_new, h_new
+        else:
+            for old, fresh in ((theta, trial), (f, f_new), (g, g_new), (h, h_new)):
+                old[better] = fresh[better]
+        steps += 1
 
-        there = ~new & (promised <= TOLERANCE * f + small) & (mu < 1.0)
-        converged[at] = there
-        out = there | (steps[at] >= max_steps)
+        out = there | (steps >= max_steps)
         if not out.any():
             continue
         free = np.flatnonzero(out)
+        done = at[free]
+        found.theta[done], found.value[done] = theta[free], f[free]
+        found.decrease[done], found.converged[done] = decrease[free], there[free]
         fill = free[: m - waiting]
         at[fill] = np.arange(waiting, waiting + len(fill))
         waiting += len(fill)
-        w[fill], g[fill] = weights[at[fill]], 0.0
+        theta[fill], w[fill], metrics[fill], small[fill] = (each[at[fill]] for each in (start, weights, metric, floor))
+        f[fill], damping[fill], steps[fill], g[fill] = np.inf, FIRST_DAMPING, 0, 0.0
         empty = free[len(fill) :]
         if len(empty):
-            at = np.delete(at, empty)
-            w, g, h = (np.delete(array, empty, axis=0) for array in (w, g, h))
-    return Minima(theta=theta, value=value, decrease=decrease, converged=converged)
+            slots = (at, theta, w, metrics, small, f, damping, steps, g, h)
+            at, theta, w, metrics, small, f, damping, steps, g, h = (np.delete(each, empty, axis=0) for each in slots)
+    return found
 
 
 def _step(g: Floats, h: Floats, metric: Floats, damping: Floats, e: Floats) -> tuple[Floats, Floats, Floats]:
@@ -124,11 +134,10 @@ def _solve(matrix: Floats, right: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     size = matrix.shape[1]
     table = np.empty((size, size + 1, len(matrix)))
     table[:, :size], table[:, size] = matrix.transpose(1, 2, 0), right.T
-    with np.errstate(all="ignore"):
-        for j in range(size):
-            row = table[j, j + 1 :] / table[j, j]
-            table[:, j + 1 :] -= table[:, j, None] * row
-            table[j, j + 1 :] = row
-        pivots = np.einsum("jjm->jm", table[:, :size])  # what was left of the diagonal when its turn came
-        good = (pivots > 1e-13 * np.einsum("mjj->m", matrix)).all(axis=0)
+    for j in range(size):
+        row = table[j, j + 1 :] / table[j, j]
+        table[:, j + 1 :] -= table[:, j, None] * row
+        table[j, j + 1 :] = row
+    pivots = np.einsum("jjm->jm", table[:, :size])  # what was left of the diagonal when its turn came
+    good = (pivots > 1e-13 * np.einsum("mjj->m", matrix)).all(axis=0)
     return table[:, size].T, good

@@ -10,10 +10,10 @@ sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 
 one) and of the table, the worst first. Bad runs swell sigma, so it is taken again from the others until the marks stay.
 Where standard errors of the losses are known, a run's sigma holds what its own has beyond the usual one.
 
-A second look, where a run is marked or sigma is larger than the scatter of the budgets' own curves: bad runs, several
-or at the ends of the budgets, can bend even a robust law to themselves. So the law is also fitted without the worst 30 %
-of every budget (least trimmed squares: Rousseeuw 1984), without its smallest size, without its largest, and again to the
-runs that its marks leave, a run being marked only where it is bad by the sigma that held before, too. Where that makes
+A second look, where sigma is larger than the scatter of the budgets' own curves: bad runs, several or at the ends of the
+budgets, can bend even a robust law to themselves. So the law is also fitted without the worst 30 % of every budget (least
+trimmed squares: Rousseeuw 1984), without its smallest size, without its largest, and again to the runs that its marks
+leave, each time by the sigma that held before, by which a marked run must be bad too. Where that makes
 sigma clearly smaller and the budgets' own curves no rougher, those are the marks. Where it does not, the law does not hold
 at the ends, or follows the other runs closely by chance, and none of those is bad.
 
@@ -63,8 +63,6 @@ ENOUGH = 35
 ROUNDS = 5
 SHARE = 0.7
 """Of the scatter of the budgets' own curves: the least that sigma can be."""
-BENT = 1.2
-"""Times the scatter of the budgets' own curves beyond which sigma may be that of a law which bad runs have bent."""
 CLEARER = 0.6
 """Times sigma times the distance of runs from their budgets' own curves below which other marks are the right ones."""
 SETTLED = 1e-3
@@ -165,7 +163,7 @@ def find_outliers(
     )
     found = rule.judge(np.ones(len(runs), dtype=bool))
     of_slices = rule.of_slices(found.excess, ~found.mask)
-    if of_slices == 0.0 or not (found.mask.any() or found.sigma > BENT * of_slices):
+    if not 0.0 < of_slices < found.sigma:
         return found
     looks = (rule.without_worst(found), *rule.without_ends())
     others = [rule.settle(used, found.sigma) for used in looks if used.sum() >= FEWEST]
@@ -191,24 +189,26 @@ class _Rule:
         """Scatter of the kept runs' excess about their budgets' own curves; 0 where no budget has enough of them."""
         return slice_scatter(np.log(self.n[kept]), excess[kept], self.budget[kept]) or 0.0
 
-    def judge(self, used: NDArray[np.bool_], before: float = 0.0) -> Outliers:
-        """Every run by the law of the `used` ones: marked is what is bad by sigma and by the sigma `before`, where there is one.
+    def judge(self, used: NDArray[np.bool_], before: float | None = None) -> Outliers:
+        """Every run by the law of the `used` ones; sigma is that of the runs that are not marked, at first of those.
 
-        Sigma is that of the runs that are not marked, at first of the used ones.
+        Where a sigma held `before`, the law is fitted by it, and marked is what is bad by both.
         """
         n, c, loss = self.n[used], self.c[used], self.loss[used]
-        law = solve(n, c, loss, self.start, prior_strength=1.0, weight_power=0.0, settled=SETTLED, starts=2)
+        law = solve(
+            n, c, loss, self.start, prior_strength=1.0, weight_power=0.0, sigma=before, settled=SETTLED, starts=2
+        )
         excess = np.log(self.loss / frontier_law.loss(law.params, self.n, self.c))
         distance = np.abs(excess) if self.low else excess
         mask = ~used
         for _ in range(ROUNDS):
             sigma = scatter(excess[~mask])
-            marked = self._mark(distance, max(sigma, before))
+            marked = self._mark(distance, max(sigma, before or 0.0))
             if np.array_equal(marked, mask):
                 break
             mask = marked
         sigma = max(sigma, SHARE * self.of_slices(excess, ~mask))
-        mask = self._mark(distance, max(sigma, before))
+        mask = self._mark(distance, max(sigma, before or 0.0))
         low = ~mask & (excess < -self.limit * np.hypot(sigma, self.beyond))
         return Outliers(mask=mask, excess=excess, sigma=sigma, beyond=self.beyond, low=low)
 
@@ -219,7 +219,7 @@ class _Rule:
     def settle(self, used: NDArray[np.bool_], before: float) -> Outliers:
         """Marks that stay when the law is fitted again to the runs that they leave, from the law of the `used` ones on.
 
-        A run is marked where it is bad by the sigma that held before, too.
+        `before` is the sigma that held so far.
         """
         found = self.judge(used, before)
         for _ in range(ROUNDS):
