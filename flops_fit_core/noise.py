@@ -1,7 +1,8 @@
 """How much runs scatter, asked of no law: each budget's neighbouring sizes against a curve of their own.
 
-In: ln N, ln loss and budget of runs. Out: a standard deviation of ln loss. The diagnostics ask whether a law's misses are
-more than that, the outlier rule whether a law's scatter is.
+In: ln N, ln loss and budget of runs. Out: a standard deviation of ln loss, or the distances
+that it is taken of. The diagnostics ask whether a law's misses are more than that, the outlier rule whether a law's
+scatter is.
 """
 
 from __future__ import annotations

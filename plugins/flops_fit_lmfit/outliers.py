@@ -10,12 +10,12 @@ sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 
 one) and of the table, the worst first. Bad runs swell sigma, so it is taken again from the others until the marks stay.
 Where standard errors of the losses are known, a run's sigma holds what its own has beyond the usual one.
 
-A second look, where sigma is larger than the scatter of the budgets' own curves: bad runs, several or at the ends of the
-budgets, can bend even a robust law to themselves. So the law is also fitted without the worst 30 % of every budget (least
-trimmed squares: Rousseeuw 1984), without its smallest size, without its largest, and again to the runs that its marks
-leave, each time by the sigma that held before, by which a marked run must be bad too. Where that makes
-sigma clearly smaller and the budgets' own curves no rougher, those are the marks. Where it does not, the law does not hold
-at the ends, or follows the other runs closely by chance, and none of those is bad.
+A second look, where sigma is larger than the scatter of the budgets' own curves: several bad runs can bend even a robust
+law to themselves. So the law is also fitted without the worst 30 % of every budget (least trimmed squares: Rousseeuw 1984),
+and again to the runs that its marks leave, each time by the sigma of the fit before, by which a marked run must be bad too.
+Those are the marks where they explain the rest far better: where sigma, times how far the runs lie from their budgets' own
+curves, falls below 0.6 of what it was. A law that does not hold at the ends of the budgets lets sigma fall as well, but
+those runs lie nearly on the curves.
 
 Sigma is at least 0.7 times the scatter of the runs' excess about the budgets' own curves, as seven parameters can follow a
 few dozen runs too closely. With fewer than 35 runs it is poorly known, and the limit grows as Student's t does. It is never
@@ -165,10 +165,9 @@ def find_outliers(
     of_slices = rule.of_slices(found.excess, ~found.mask)
     if not 0.0 < of_slices < found.sigma:
         return found
-    looks = (rule.without_worst(found), *rule.without_ends())
-    others = [rule.settle(used, found.sigma) for used in looks if used.sum() >= FEWEST]
-    best = min(others, key=lambda other: other.sigma, default=found)
-    return best if rule.explains(best, found) else found
+    used = rule.without_worst(found)
+    other = rule.settle(used, found.sigma) if used.sum() >= FEWEST else found
+    return other if rule.explains(other, found) else found
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -199,7 +198,7 @@ class _Rule:
             n, c, loss, self.start, prior_strength=1.0, weight_power=0.0, sigma=before, settled=SETTLED, starts=2
         )
         excess = np.log(self.loss / frontier_law.loss(law.params, self.n, self.c))
-        distance = np.abs(excess) if self.low else excess
+        distance = self._distance(excess)
         mask = ~used
         for _ in range(ROUNDS):
             sigma = scatter(excess[~mask])
@@ -212,6 +211,10 @@ class _Rule:
         low = ~mask & (excess < -self.limit * np.hypot(sigma, self.beyond))
         return Outliers(mask=mask, excess=excess, sigma=sigma, beyond=self.beyond, low=low)
 
+    def _distance(self, excess: Floats) -> Floats:
+        """How far from the law a run is on the side, or the sides, that can be bad."""
+        return np.abs(excess) if self.low else excess
+
     def _mark(self, distance: Floats, sigma: float) -> NDArray[np.bool_]:
         """`mark` by this rule's limits."""
         return mark(distance / np.hypot(sigma, self.beyond), self.budget, threshold=self.limit, most=self.most)
@@ -219,7 +222,7 @@ class _Rule:
     def settle(self, used: NDArray[np.bool_], before: float) -> Outliers:
         """Marks that stay when the law is fitted again to the runs that they leave, from the law of the `used` ones on.
 
-        `before` is the sigma that held so far.
+        `before` is the sigma of the fit before.
         """
         found = self.judge(used, before)
         for _ in range(ROUNDS):
@@ -230,9 +233,9 @@ class _Rule:
         return again
 
     def explains(self, other: Outliers, found: Outliers) -> bool:
-        """Whether other marks leave clearly less scatter about the law and, together, about the budgets' own curves.
+        """Whether other marks leave less scatter about the law and, times that about the budgets' own curves, far less.
 
-        Where a law does not hold at the ends, the runs there lie off the law but on those curves.
+        Bad runs lie off both. Where a law does not hold at the ends, the runs there lie off the law but nearly on those curves.
         """
         before, after = (
             slice_misses(np.log(self.n[kept]), other.excess[kept], self.budget[kept])
@@ -241,24 +244,15 @@ class _Rule:
         if not len(after):
             return False
         rougher = math.sqrt(float(np.mean(after**2)) / float(np.mean(before**2)))
-        return rougher * other.sigma < CLEARER * found.sigma
+        return other.sigma < found.sigma and rougher * other.sigma < CLEARER * found.sigma
 
     def without_worst(self, found: Outliers) -> NDArray[np.bool_]:
-        """All runs but those highest above the law, as many of every budget as can be marked."""
-        worst = np.zeros(len(self.n), dtype=bool)
+        """All runs but those furthest from the law, the share of every budget that may be marked."""
+        worst, distance = np.zeros(len(self.n), dtype=bool), self._distance(found.excess)
         for value in np.unique(self.budget):
             here = np.flatnonzero(self.budget == value)
-            worst[here[np.argsort(-found.excess[here], kind="stable")[: int(self.most * len(here))]]] = True
+            worst[here[np.argsort(-distance[here], kind="stable")[: int(self.most * len(here))]]] = True
         return ~worst
-
-    def without_ends(self) -> list[NDArray[np.bool_]]:
-        """All runs but the smallest size of every budget, and all but the largest: there a bad run bends a law most."""
-        smallest, largest = (np.zeros(len(self.n), dtype=bool) for _ in range(2))
-        for value in np.unique(self.budget):
-            here = self.budget == value
-            smallest |= here & (self.n == self.n[here].min())
-            largest |= here & (self.n == self.n[here].max())
-        return [~smallest, ~largest]
 
 
 def _limit(threshold: float, runs: int) -> float:

@@ -63,6 +63,29 @@ def test_many_bad_runs_do_not_bend_the_law_to_themselves(noise, seed, bad):
     assert not mask[~diverged].any()
 
 
+def test_many_low_runs_do_not_bend_the_law_to_themselves_either():
+    law = ADDITIVE["chinchilla"]
+    runs, diverged = additive_sweep(law, noise=0.01, seed=20, diverged=0.1)
+    factor = np.where(diverged, runs.loss / additive.loss(law, runs.n_params, runs.n_tokens), 1.0)
+    low = Runs(**{**runs.columns(), "loss": runs.loss / factor**2})
+    mask = find_outliers(low, SIX_ND, low=True).mask
+    assert mask[diverged].sum() == 6  # of the three in one budget two may go
+    assert not mask[~diverged].any()
+
+
+def test_lone_large_runs_that_leave_the_law_together_are_not_bad():
+    # Twelve budgets of one size above a sweep, 4 % above its law: the law bends there, and nothing else says how.
+    law = ADDITIVE["chinchilla"]
+    for seed in range(3):
+        sweep, _ = additive_sweep(law, noise=0.003, seed=seed)
+        c = np.geomspace(2e20, 2e21, 12)
+        n, d, loss = np.array([additive.optimum(law, SIX_ND, budget) for budget in c], dtype=float).T
+        loss = 1.04 * loss * np.exp(0.003 * np.random.default_rng(seed).standard_normal(12))
+        both = {"n_params": n, "n_tokens": d, "loss": loss, "budget": c, "flops": c}
+        both = {name: np.concatenate([sweep.columns()[name], values]) for name, values in both.items()}
+        assert not find_outliers(Runs(**both), SIX_ND).mask.any()
+
+
 def test_clean_runs_stay_where_the_others_lie_close_by_chance():
     # By the median of 35 distances from the law sigma would be half the noise, and two clean runs far off.
     runs, _ = additive_sweep(ADDITIVE["data-hungry"], noise=0.003, seed=86)
