@@ -107,7 +107,7 @@ def test_a_fit_whose_fitter_is_broken_here_still_prints(wide, monkeypatch):
     assert "no predictions: plugin 'lmfit' cannot be imported" in text
 
 
-def test_noise_free_runs_show_whose_law_they_follow():
+def test_noise_free_runs_are_answered_by_the_law_that_they_follow():
     fit = EnsembleFitter(bootstrap=0).fit(frontier_sweep(budgets=6)[0], SIX_ND)
     assert fit.values["weight"] == pytest.approx(1.0, abs=1e-3)
     assert sum("100 % that of 'frontier'" in note for note in fit.notes) == 1

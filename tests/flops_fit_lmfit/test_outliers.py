@@ -86,11 +86,12 @@ def test_lone_large_runs_that_leave_the_law_together_are_not_bad():
         assert not find_outliers(Runs(**both), SIX_ND).mask.any()
 
 
-def test_clean_runs_stay_where_the_others_lie_close_by_chance():
-    # By the median of 35 distances from the law sigma would be half the noise, and two clean runs far off.
-    runs, _ = additive_sweep(ADDITIVE["data-hungry"], noise=0.003, seed=86)
+@pytest.mark.parametrize(("seed", "far"), [(86, 2), (131, 1)])
+def test_clean_runs_stay_where_the_others_lie_close_by_chance(seed, far):
+    # By the median of 35 distances from the law sigma would be half the noise, and a clean run or two far off.
+    runs, _ = additive_sweep(ADDITIVE["data-hungry"], noise=0.003, seed=seed)
     found = find_outliers(runs, SIX_ND)
-    assert (found.excess > 5 * scatter(found.excess)).sum() == 2
+    assert (found.excess > 5 * scatter(found.excess)).sum() == far
     assert not found.mask.any()
 
 
