@@ -10,12 +10,13 @@ sigmas (1.4826 × MAD, seven degrees of freedom taken off) above it, at most 30 
 one) and of the table, the worst first. Bad runs swell sigma, so it is taken again from the others until the marks stay.
 Where standard errors of the losses are known, a run's sigma holds what its own has beyond the usual one.
 
-A second look, where sigma is larger than the scatter of the budgets' own curves: several bad runs can bend even a robust
-law to themselves. So the law is also fitted without the worst 30 % of every budget (least trimmed squares: Rousseeuw 1984),
-and again to the runs that its marks leave, each time by the sigma of the fit before, by which a marked run must be bad too.
-Those are the marks where they explain the rest far better: where sigma, times how far the runs lie from their budgets' own
-curves, falls below 0.6 of what it was. A law that does not hold at the ends of the budgets lets sigma fall as well, but
-those runs lie nearly on the curves.
+A second look, where sigma is larger than the scatter of the budgets' own curves: bad runs, several or at the ends of the
+budgets, can bend even a robust law to themselves. So the law is also fitted without the worst 30 % of every budget (least
+trimmed squares: Rousseeuw 1984), without its smallest size, without its largest, and again to the runs that its marks
+leave, each time by the sigma of the fit before, by which a marked run must be bad too. The marks of the least sigma are
+right where they explain the rest far better: where sigma, times how far the runs lie from their budgets' own curves,
+falls below 0.6 of what it was. A law that does not hold at the ends of the budgets lets sigma fall as well, but the runs
+there lie nearly on the curves.
 
 Sigma is at least 0.7 times the scatter of the runs' excess about the budgets' own curves, as seven parameters can follow a
 few dozen runs too closely. With fewer than 35 runs it is poorly known, and the limit grows as Student's t does. It is never
@@ -63,6 +64,8 @@ ENOUGH = 35
 ROUNDS = 5
 SHARE = 0.7
 """Of the scatter of the budgets' own curves: the least that sigma can be."""
+CURVE = 4
+"""Sizes of a budget that make a curve, without whose ends a law can still be told."""
 CLEARER = 0.6
 """Times sigma times the distance of runs from their budgets' own curves below which other marks are the right ones."""
 SETTLED = 1e-3
@@ -165,9 +168,10 @@ def find_outliers(
     of_slices = rule.of_slices(found.excess, ~found.mask)
     if not 0.0 < of_slices < found.sigma:
         return found
-    used = rule.without_worst(found)
-    other = rule.settle(used, found.sigma) if used.sum() >= FEWEST else found
-    return other if rule.explains(other, found) else found
+    looks = (rule.without_worst(found), *rule.without_ends())
+    others = [rule.settle(used, found.sigma) for used in looks if used.sum() >= FEWEST]
+    best = min(others, key=lambda other: other.sigma, default=found)
+    return best if rule.explains(best, found) else found
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -253,6 +257,17 @@ class _Rule:
             here = np.flatnonzero(self.budget == value)
             worst[here[np.argsort(-distance[here], kind="stable")[: int(self.most * len(here))]]] = True
         return ~worst
+
+    def without_ends(self) -> list[NDArray[np.bool_]]:
+        """All runs but the smallest size of every budget that has a curve, and all but the largest: a bad one bends a law most."""
+        smallest, largest = (np.zeros(len(self.n), dtype=bool) for _ in range(2))
+        for value in np.unique(self.budget):
+            here = self.budget == value
+            sizes = np.unique(self.n[here])
+            if len(sizes) >= CURVE:
+                smallest |= here & (self.n == sizes[0])
+                largest |= here & (self.n == sizes[-1])
+        return [~smallest, ~largest]
 
 
 def _limit(threshold: float, runs: int) -> float:

@@ -63,6 +63,13 @@ def test_many_bad_runs_do_not_bend_the_law_to_themselves(noise, seed, bad):
     assert not mask[~diverged].any()
 
 
+def test_a_bad_run_at_an_end_among_others_is_found():
+    # Four are seen at once; the law without the smallest or the largest sizes shows the fifth.
+    runs, diverged = additive_sweep(ADDITIVE["data-hungry"], noise=0.003, seed=13, diverged=0.1, too_high=(0.1, 1.0))
+    assert diverged.sum() == 5
+    assert find_outliers(runs, SIX_ND).mask.tolist() == diverged.tolist()
+
+
 def test_many_low_runs_do_not_bend_the_law_to_themselves_either():
     law = ADDITIVE["chinchilla"]
     runs, diverged = additive_sweep(law, noise=0.01, seed=20, diverged=0.1)
