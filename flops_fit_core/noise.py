@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-_NEIGHBOURS = 4
+NEIGHBOURS = 4
 """Sizes that share a parabola: whole budgets are not one where large models were trained too briefly."""
 
 
@@ -47,8 +47,8 @@ def slice_misses(log_n: Floats, log_loss: Floats, budget: Floats) -> Floats:
     size = np.cumsum(new) - 1
     seeds = np.bincount(size)
     of, x, y = budget[order][new], log_n[order][new], np.bincount(size, log_loss[order]) / np.maximum(seeds, 1)
-    first = np.flatnonzero(of[: 1 - _NEIGHBOURS] == of[_NEIGHBOURS - 1 :])  # of neighbours within a budget
-    windows = first[:, None] + np.arange(_NEIGHBOURS)
+    first = np.flatnonzero(of[: 1 - NEIGHBOURS] == of[NEIGHBOURS - 1 :])  # of neighbours within a budget
+    windows = first[:, None] + np.arange(NEIGHBOURS)
     return _off_parabolas(x[windows], y[windows], seeds[windows])
 
 
@@ -58,6 +58,6 @@ def _off_parabolas(x: Floats, y: Floats, seeds: NDArray[np.intp]) -> Floats:
     Their third divided difference, over the root of the squares of its weights; a mean of several seeds scatters less
     than a run.
     """
-    apart = x[:, :, None] - x[:, None, :] + np.eye(_NEIGHBOURS)
+    apart = x[:, :, None] - x[:, None, :] + np.eye(NEIGHBOURS)
     weights = 1.0 / apart.prod(axis=2)
     return np.asarray(np.abs((weights * y).sum(axis=1)) / np.sqrt((weights**2 / seeds).sum(axis=1)))

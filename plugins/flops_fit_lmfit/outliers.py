@@ -45,7 +45,7 @@ from scipy.special import stdtr, stdtrit
 
 from flops_fit_core.budgets import budgets_of
 from flops_fit_core.data import CostModel, Excluded, Runs
-from flops_fit_core.noise import slice_misses, slice_scatter
+from flops_fit_core.noise import NEIGHBOURS, slice_misses, slice_scatter
 from flops_fit_lmfit import additive as additive_law
 from flops_fit_lmfit import frontier_law
 from flops_fit_lmfit.frontier_law import COORDINATES
@@ -64,8 +64,6 @@ ENOUGH = 35
 ROUNDS = 5
 SHARE = 0.7
 """Of the scatter of the budgets' own curves: the least that sigma can be."""
-CURVE = 4
-"""Sizes of a budget that make a curve, without whose ends a law can still be told."""
 CLEARER = 0.6
 """Times sigma times the distance of runs from their budgets' own curves below which other marks are the right ones."""
 SETTLED = 1e-3
@@ -259,12 +257,12 @@ class _Rule:
         return ~worst
 
     def without_ends(self) -> list[NDArray[np.bool_]]:
-        """All runs but the smallest size of every budget that has a curve, and all but the largest: a bad one bends a law most."""
+        """All runs but the smallest size of every budget of four or more, and all but the largest: a bad one bends a law most."""
         smallest, largest = (np.zeros(len(self.n), dtype=bool) for _ in range(2))
         for value in np.unique(self.budget):
             here = self.budget == value
             sizes = np.unique(self.n[here])
-            if len(sizes) >= CURVE:
+            if len(sizes) >= NEIGHBOURS:
                 smallest |= here & (self.n == sizes[0])
                 largest |= here & (self.n == sizes[-1])
         return [~smallest, ~largest]
