@@ -103,7 +103,8 @@ def left_out(
     if others := bad[SHOWN:]:
         listed += f"; and {len(others)} more: {in_short(others, None if dropped else _MOST)}"
     if dropped:
-        return (f"{source}: {some} were left out, as they cannot be used: {listed}",)
+        were = "was left out, as it" if len(bad) == 1 else "were left out, as they"
+        return (f"{source}: {some} {were} cannot be used: {listed}",)
     said = "".join(f" {sentence}." for sentence in joined([faults[place] for place in bad]).advice.values())
     if every:
         raise InputError(

@@ -6,6 +6,8 @@ data frame. Out: `Rows`.
 
 from __future__ import annotations
 
+import ast
+import contextlib
 import csv
 import json
 from collections import Counter
@@ -16,6 +18,9 @@ from typing import Any
 import attrs
 
 from flops_fit_core.errors import InputError, InputTypeError
+
+_WHOLE = ("size", "hparams", "label", "schedule")
+"""Columns whose cells may be objects, or text that looks like one."""
 
 
 @attrs.frozen(kw_only=True)
@@ -48,13 +53,22 @@ def read_rows(source: Any) -> Rows:
         return _frame(source)
     if not isinstance(source, str | Path):
         raise InputTypeError(f"read_runs takes a path or a data frame, not a {type(source).__name__}")
+    if "://" in str(source):
+        raise InputError(
+            f"{source} is an address, and read_runs takes a file: download it, or hand over a data frame of it"
+        )
     path = Path(source)
     try:
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist (looked in {Path.cwd()})") from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read as text: {error}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is no text in UTF-8: unpack it if it is compressed, or hand over what pandas reads from it, a data frame "
+            f"({error})"
+        ) from error
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error}") from error
     start = text.lstrip()[:1]
     if not start:
         raise InputError(f"{path} is empty: it needs a header and one line a run")
@@ -80,8 +94,9 @@ def _csv(path: Path, text: str) -> Rows:
         place = f"line {reader.line_num}"
         if len(row) > len(header):
             faults[place] = f"{len(row)} cells where the header has {len(header)}"
-        cells.append({name: cell.strip() for name, cell in zip(header, row, strict=False)})
+        cells.append(_flat({name: _nested(name, cell.strip()) for name, cell in zip(header, row, strict=False)}))
         places.append(place)
+    header += tuple(name for name in _header(cells) if name not in header)
     return Rows(source=str(path), header=header, cells=tuple(cells), places=tuple(places), faults=faults)
 
 
@@ -141,19 +156,32 @@ def _of_records(path: Path, records: Sequence[Any], places: Sequence[str]) -> Ro
         if not isinstance(record, Mapping):
             raise InputError(f"{path}, {place}: a run must be a JSON object, not {json.dumps(record)[:80]}")
     cells = tuple(_flat(record) for record in records)
-    header = tuple(dict.fromkeys(name for row in cells for name in row))
-    return Rows(source=str(path), header=header, cells=cells, places=tuple(places))
+    return Rows(source=str(path), header=_header(cells), cells=cells, places=tuple(places))
+
+
+def _header(cells: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Every row's names, in the order in which they come."""
+    return tuple(dict.fromkeys(name for row in cells for name in row))
 
 
 def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested objects by dotted names, as in ``config.n_params``; ``size`` and ``hparams`` stay whole."""
+    """Nested objects by dotted names, as in ``config.n_params``; some columns (`_WHOLE`) stay whole."""
     flat: dict[str, Any] = {}
     for name, value in record.items():
-        if isinstance(value, Mapping) and prefix + name not in ("size", "hparams"):
+        if isinstance(value, Mapping) and f"{prefix}{name}" not in _WHOLE:
             flat |= _flat(value, f"{prefix}{name}.")
         else:
-            flat[prefix + name] = value
+            flat[f"{prefix}{name}"] = value
     return flat
+
+
+def _nested(name: str, cell: str) -> Any:
+    """The object that a cell of CSV spells out, in JSON or as Python prints it (W&B's ``config`` and ``summary``)."""
+    if cell.startswith("{") and name not in _WHOLE:
+        for read in (json.loads, ast.literal_eval):
+            with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError):
+                return read(cell)
+    return cell
 
 
 def _frame(frame: Any) -> Rows:
@@ -162,10 +190,10 @@ def _frame(frame: Any) -> Rows:
     if twice:
         raise InputError(f"the data frame has several columns {', '.join(map(repr, twice))}: keep one of each")
     columns = [list(frame[name]) for name in frame.columns]
-    cells = tuple(dict(zip(header, row, strict=True)) for row in zip(*columns, strict=True))
+    cells = tuple(_flat(dict(zip(header, row, strict=True))) for row in zip(*columns, strict=True))
     if not cells:
         raise InputError("the data frame has no rows")
-    return Rows(source="the data frame", header=header, cells=cells, places=_frame_places(frame, len(cells)))
+    return Rows(source="the data frame", header=_header(cells), cells=cells, places=_frame_places(frame, len(cells)))
 
 
 def _frame_places(frame: Any, count: int) -> tuple[str, ...]:

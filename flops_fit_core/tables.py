@@ -88,8 +88,13 @@ def _names(rows: Rows, columns: Mapping[str, str]) -> dict[str, str]:
     for name, written in columns.items():
         if name not in NAMES:
             raise InputError(
-                f"columns: {name!r} is no column of Runs.{nearest(name, NAMES)} The keys are {', '.join(NAMES)}; the "
+                f"columns: {name!r} is no column of Runs.{nearest(str(name), NAMES)} The keys are {', '.join(NAMES)}; the "
                 "values are the table's own names"
+            )
+        if not isinstance(written, str):
+            raise InputTypeError(
+                f"columns: {name!r} is {written!r}, a {type(written).__name__}: give the table's own name as text, such as "
+                f"{name!r}: 'loss'. It has {', '.join(map(repr, rows.header))}"
             )
         if written not in rows.header:
             raise InputError(

@@ -101,7 +101,8 @@ def _notes(values: Sequence[str]) -> tuple[str, ...]:
 
 
 def _range(values: Floats) -> str:
-    return f"{si(float(values.min()))} to {si(float(values.max()))}"
+    low, high = si(float(values.min())), si(float(values.max()))
+    return low if low == high else f"{low} to {high}"
 
 
 def _same(a: Any, b: Any) -> bool:
@@ -230,7 +231,8 @@ class Runs:
         usable = self.usable()
         parts = [f"{len(self)} runs" if usable.all() else f"{len(self)} runs, {int(usable.sum())} of them usable"]
         if self.budget is not None and (budgets := np.unique(self.budget[usable & np.isfinite(self.budget)])).size:
-            parts.append(f"{len(budgets)} budgets {_range(budgets)}")
+            count = 1 + int((np.diff(np.log(budgets)) > 1e-6).sum())  # printed and read again, one may differ a little
+            parts.append(f"{count} budget{'s' * (count > 1)} {_range(budgets)}")
         if usable.any():
             columns = {"N": self.n_params, "D": self.n_tokens, "loss": self.loss}
             parts += [f"{name} {_range(column[usable])}" for name, column in columns.items()]

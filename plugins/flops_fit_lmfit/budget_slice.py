@@ -158,7 +158,7 @@ def _slice(runs: Runs, budget: Floats, rows: NDArray[np.intp], weights: Floats) 
     x = log_n - log_n.mean()
     sizes = len(np.unique(np.round(x[weights > 0], 9)))
     coefficients = slices.solve(PARABOLA, x, loss, weights) if sizes >= 3 else np.full(3, np.nan)
-    return BudgetSlice(
+    found = BudgetSlice(
         budget=float(budget[rows[0]]),
         rows=rows,
         centre=float(log_n.mean()),
@@ -168,20 +168,23 @@ def _slice(runs: Runs, budget: Floats, rows: NDArray[np.intp], weights: Floats) 
         weights=weights,
         labels=tuple(runs.name(int(row)) for row in rows),
         coefficients=coefficients,
-        reason=_reason(x[weights > 0], loss[weights > 0], coefficients, sizes),
     )
+    return attrs.evolve(found, reason=_reason(found, sizes))
 
 
-def _reason(x: Floats, loss: Floats, coefficients: Floats, sizes: int) -> str:
+def _reason(found: BudgetSlice, sizes: int) -> str:
     """Why a budget's minimum cannot be used; empty where it can."""
     if sizes < MIN_POINTS:
         return f"{sizes} different sizes where a minimum needs {MIN_POINTS}"
+    if found.data_slope() <= 0:
+        return "no IsoFLOP slice: larger models were trained on no less data; the budget must be shared between N and D"
+    x, loss = found.x[found.kept], found.loss[found.kept]
     rows = np.unique(np.round(x, 9), return_inverse=True)[1]
     means = np.bincount(rows, loss) / np.bincount(rows)
     if means[1:-1].min() > min(means[0], means[-1]):  # a tie within, of losses that were rounded, is a minimum seen
         end, other = ("smallest", "smaller") if means[0] <= means[-1] else ("largest", "larger")
         return f"minimum at the edge: the lowest loss is at the {end} size; add {other} ones"
-    vertex = float(PARABOLA.minimum(coefficients))
+    vertex = float(PARABOLA.minimum(found.coefficients))
     if np.isnan(vertex):
         return "concave: the curve has no minimum"
     if not x.min() < vertex < x.max():

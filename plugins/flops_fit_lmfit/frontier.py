@@ -146,6 +146,7 @@ class FrontierFitter(Selection):
             notes=(
                 *usable.notes,
                 *(holdout.grouping(runs) if held else ()),
+                *identify.unfinished(found.converged, found.gradient_norm),
                 *(f"of the additive law, where this one starts: {note}" for note in unidentified),
                 *((UNTOLD,) if self._active and not determined else ()),
                 *outliers.notes(runs),
@@ -165,6 +166,7 @@ class FrontierFitter(Selection):
             n_used=len(runs),
             largest_budget=float(np.max(cost.flops(runs.n_params, runs.n_tokens))),
             formula=frontier_law.FORMULA,
+            notes=identify.unfinished(found.converged, found.gradient_norm),
             details={"sigma": found.sigma, "delta": found.objective.delta},
             law=self,
         )

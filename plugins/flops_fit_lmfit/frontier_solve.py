@@ -35,7 +35,7 @@ _CONVERGED = 1e-9  # and the one beyond which the minimum was not reached
 _ROUNDS = 24
 _MIDDLE = (PRIORS["ln_gamma"][0], 0.0, *(PRIORS[name][0] for name in ("a", "ln_p", "ln_q")))
 _FIRST_STEPS = 30  # of every start; only the best two go on
-_STEPS = 200
+_STEPS = 1000
 
 
 @attrs.frozen(kw_only=True, eq=False)

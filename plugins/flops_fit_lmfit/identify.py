@@ -128,15 +128,30 @@ def listed(names: tuple[str, ...]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
+def unfinished(converged: bool, gradient_norm: float) -> tuple[str, ...]:
+    """That a search ended before its minimum; nothing where it did not."""
+    if converged:
+        return ()
+    return (
+        f"the search ended before its minimum (gradient norm {gradient_norm:.2g}): these runs hardly tell the law's parameters",
+    )
+
+
 def oddities(fit: AdditiveFit) -> tuple[str, ...]:
-    """A fit at the edge of what the law means."""
-    notes = []
+    """A fit at the edge of what the law means, or of what can be said of it."""
+    notes = [*unfinished(fit.converged, fit.gradient_norm)]
     if fit.params["E"] <= NOTHING * fit.problem.center[2]:
         notes.append("E is 0, the least it may be: these runs show no irreducible loss")
     for _, exponent, symbol in _TERMS:
         if fit.params[exponent] <= FLAT:
             what = "not positive" if fit.params[exponent] <= 0 else "0 but for rounding"
             notes.append(f"{exponent} is {what}: the loss does not fall as {symbol} grows, the fit has no optimum")
+    points = len(np.unique(np.stack([fit.problem.x, fit.problem.y]), axis=1).T)
+    if points == len(NAMES):
+        notes.append(
+            f"{points} different points (N, D) for {len(NAMES)} parameters: the law can pass through all of them, whether it is "
+            "true or not; more runs are needed to judge it"
+        )
     return tuple(notes)
 
 

@@ -50,7 +50,8 @@ def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps:
     metric = objective.metric(start, weights if len(start) > 1 else weights.mean(axis=0, keepdims=True))
     metric = np.broadcast_to(metric, (m, 5, 5))
     start, weights = np.broadcast_to(start, (m, 5)), np.broadcast_to(weights, (m, len(objective.x)))
-    floor = (ROUNDING * objective.unit) ** 2 * weights.sum(axis=1)
+    rounding = ROUNDING * objective.unit
+    floor = rounding**2 * weights.sum(axis=1)
     found = Minima(
         theta=start.copy(), value=np.full(m, np.inf), decrease=np.full(m, np.inf), converged=np.zeros(m, dtype=bool)
     )
@@ -65,8 +66,12 @@ def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps:
         trial = theta + step
         np.maximum(trial[:, 0], 0.0, out=trial[:, 0])
         f_new, g_new, h_new = objective.derivatives(trial, w)
-        better = f_new <= f * (1 + 1e-13) + small
-        gain = (f - f_new) / promised
+        blur = rounding * np.sqrt(
+            2.0 * f
+        )  # what rounding makes of f, which cannot judge a smaller step: the gradient does
+        tiny = promised < blur
+        better = f_new <= f * (1 + 1e-13) + np.where(tiny, blur, 0.0) + small
+        gain = np.where(tiny, 1.0, (f - f_new) / promised)
         mu *= np.where(better & (gain > 0.25), np.where(gain > 0.75, 0.1, 1.0), 5.0)
         there = (promised <= TOLERANCE * f + small) & (mu < 1.0)
         decrease = promised / (f + small)

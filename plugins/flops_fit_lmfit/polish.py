@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 import lmfit
@@ -48,7 +49,7 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
     for start in starts:
         at = _free(problem, start) if params is None else _parameters(problem, start, params)
         minimizer = lmfit.Minimizer(
-            lambda p: problem.residuals(_theta(problem, p))[0],
+            partial(_residuals, problem),
             at,
             calc_covar=not problem.is_huber,
             nan_policy="propagate",
@@ -56,7 +57,7 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):  # far too long a step: scipy takes it back
             result = minimizer.minimize(
                 method="least_squares",
-                jac=lambda p: problem.jacobian(_theta(problem, p)[0]) @ (chain(problem, p) if known is None else known),
+                jac=partial(_jacobian, problem, known),
                 loss="huber" if problem.is_huber else "linear",
                 f_scale=problem.delta,
                 **SEARCH,
@@ -74,6 +75,16 @@ def polish(problem: Objective, starts: Iterable[Floats], params: lmfit.Parameter
             for at, name in enumerate(("A", "B")):
                 best.params.add(name, expr=_raw(problem, at))
     return best
+
+
+def _residuals(problem: Objective, params: lmfit.Parameters) -> Floats:
+    return np.asarray(problem.residuals(_theta(problem, params))[0])
+
+
+def _jacobian(problem: Objective, known: Floats | None, params: lmfit.Parameters) -> Floats:
+    """Derivatives of the residuals by the free parameters, (k, free); `known`: those of the coordinates by them."""
+    by_free = chain(problem, params) if known is None else known
+    return problem.jacobian(_theta(problem, params)[0]) @ by_free
 
 
 def objective_of(problem: Objective, result: Any) -> float:

@@ -166,6 +166,8 @@ def _best(problem: Objective, begin: Floats, weights: Floats) -> tuple[Floats, t
     else:
         minima = minimise(problem, begin, weights)
     best = int(np.argmin(minima.value))
+    if not minima.converged[best]:  # its steps ran out
+        minima, best = minimise(problem, minima.theta[best], weights), 0
     return minima.theta[best], (float(minima.value[best]), float(minima.decrease[best]), bool(minima.converged[best]))
 
 

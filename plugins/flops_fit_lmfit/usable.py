@@ -126,6 +126,17 @@ def _counts(excluded: tuple[Excluded, ...], total: int) -> tuple[str, ...]:
 
 def _too_exact(runs: Runs) -> tuple[str, ...]:
     """The runs whose standard errors are too small to count as what they are."""
+    return (*_of_nothing(runs), *_raised(runs))
+
+
+def _of_nothing(runs: Runs) -> tuple[str, ...]:
+    if runs.loss_stderr is None or not (runs.loss_stderr == 0).any():
+        return ()
+    names = [runs.name(int(row)) for row in np.flatnonzero(runs.loss_stderr == 0)]
+    return (f"loss_stderr of {in_short(names, 10)} is 0, which no held-out loss has: taken as unknown",)
+
+
+def _raised(runs: Runs) -> tuple[str, ...]:
     relative, absolute = (StandardErrors.of(runs.loss_stderr, loss) for loss in (runs.loss, 1.0))
     if relative is None or absolute is None:
         return ()

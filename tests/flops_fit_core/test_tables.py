@@ -1,7 +1,9 @@
 """Anybody's table of runs: formats, names, the third of N, D and C, data frames, round trips."""
 
+import gzip
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flops_fit_core.data import Runs
-from flops_fit_core.errors import InputError
+from flops_fit_core.errors import InputError, InputTypeError
 from flops_fit_core.tables import read_runs, write_runs
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
@@ -107,6 +109,62 @@ def test_nested_json_has_dotted_names(table):
     )
     assert runs.n_params.tolist() == [1e6]
     assert runs.size == ({"depth": 2},)
+
+
+W_AND_B = {
+    "summary": [{"loss": 3.5, "_wandb": {"runtime": 9}}, {"loss": 3.4, "_wandb": {"runtime": 8}}],
+    "config": [{"n_params": 1e6, "tokens": 2e8}, {"n_params": 2e6, "tokens": 1e8}],
+    "name": ["brisk-1", "brisk-2"],
+}
+
+
+@pytest.mark.parametrize("as_csv", [False, True])
+def test_the_frame_of_wandbs_own_export_and_its_csv(tmp_path, as_csv):
+    # https://docs.wandb.ai/guides/track/public-api-guide: the runs of a project, each with a dict in a cell
+    frame = pytest.importorskip("pandas").DataFrame(W_AND_B)
+    if as_csv:
+        frame.to_csv(tmp_path / "project.csv")
+    runs = read_runs(
+        tmp_path / "project.csv" if as_csv else frame,
+        columns={"n_params": "config.n_params", "n_tokens": "config.tokens", "loss": "summary.loss", "label": "name"},
+    )
+    assert runs.n_params.tolist() == [1e6, 2e6]
+    assert runs.loss.tolist() == [3.5, 3.4]
+    assert runs.label == ("brisk-1", "brisk-2")
+
+
+def test_text_that_looks_like_an_object_stays_a_label(table):
+    assert read_runs(table("n_params,n_tokens,loss,label\n1e6,2e8,3.5,{'a': 1}\n")).label == ("{'a': 1}",)
+
+
+@pytest.mark.parametrize(("columns", "says"), [
+    ({"loss": 0}, "'loss' is 0, a int: give the table's own name as text"),
+    ({"loss": None}, "'loss' is None, a NoneType: give"),
+])  # fmt: skip
+def test_a_column_named_by_no_text_is_refused(table, columns, says):
+    with pytest.raises(InputTypeError, match=re.escape(says)):
+        read_runs(table(PLAIN), columns=columns)
+
+
+def test_a_key_that_is_no_text_is_refused(table):
+    with pytest.raises(InputError, match="columns: 0 is no column of Runs"):
+        read_runs(table(PLAIN), columns={0: "loss"})
+
+
+def test_what_is_no_table_of_text_says_what_to_do(tmp_path):
+    path = tmp_path / "runs.csv.gz"
+    path.write_bytes(gzip.compress(PLAIN.encode()))
+    with pytest.raises(InputError, match=r"runs\.csv\.gz is no text in UTF-8: unpack it"):
+        read_runs(path)
+    with pytest.raises(InputError, match="is an address, and read_runs takes a file: download it"):
+        read_runs("https://example.org/runs.csv")
+
+
+def test_the_text_of_runs_counts_budgets_that_differ_by_rounding_once():
+    budget = [1e18, 1e18 * (1 + 1e-12), 3e18, 3e18]
+    runs = Runs(n_params=[1e8, 2e8, 1e8, 2e8], n_tokens=[1e9] * 4, loss=[3.0] * 4, budget=budget)
+    assert "; 2 budgets 1e18 to 3e18;" in repr(runs)
+    assert "; 1 budget 3e18;" in repr(runs.where([2, 3]))
 
 
 def test_windows_line_ends_and_byte_order_mark(tmp_path):

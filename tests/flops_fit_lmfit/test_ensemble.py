@@ -173,6 +173,35 @@ def test_few_budgets_take_the_shipped_odds_and_say_so():
     assert fit.predict(1e21).loss.low is not None
 
 
+def test_runs_for_the_additive_law_alone_hear_nothing_of_odds():
+    runs, _ = additive_sweep(LAW, noise=0.003, budgets=6, seed=1)
+    fit = EnsembleFitter(bootstrap=0).fit(runs.where([0, 8, 16, 25, 33, 41]), SIX_ND)
+    assert list(fit.members) == ["surface"]
+    assert any("no rolling hold-out" in note for note in fit.notes)
+    assert not any("odds" in note for note in fit.notes)
+
+
+def test_a_member_that_contradicts_the_average_is_said():
+    fit = QUICK.fit(PUBLISHED["chinchilla_isoflops"](), SIX_ND)
+    said = [
+        note for note in fit.notes if note.startswith("ensemble and its member 'surface' disagree about the exponent a")
+    ]
+    assert len(said) == 1
+    assert fit.params["a"].high < fit.members["surface"].params["a"].low  # a fact of these runs, and not of the rule
+
+
+def test_a_member_without_weight_need_not_converge_and_one_that_fails_is_named(monkeypatch):
+    runs, _ = additive_sweep(LAW, noise=3e-4, budgets=9, seed=1)
+    monkeypatch.setattr("flops_fit_lmfit.frontier_solve._CONVERGED", -1.0)
+    fit = EnsembleFitter(bootstrap=0).fit(runs, SIX_ND)
+    assert fit.values["weight"] < 0.01
+    assert fit.converged
+    assert any(note.startswith("member 'frontier': the search ended before its minimum") for note in fit.notes)
+    few = EnsembleFitter(bootstrap=0).fit(runs.where(runs.budget > 2e19), SIX_ND)
+    assert few.values["weight"] == 0.75
+    assert not few.converged
+
+
 def test_enough_budgets_have_errors_and_no_such_note(wide):
     assert {"loss_error", "bias", "regret", "origins"} <= set(wide.hold_out)
     assert not any("no rolling hold-out" in note for note in wide.notes)
@@ -210,6 +239,12 @@ def test_small_sweeps_of_tiny_models_get_a_sensible_answer(budgets, sizes):
         assert answer.loss.value == pytest.approx(float(expected[2]), rel=0.1)
     assert len(fit.members) == (1 if budgets * sizes < 7 else 2)
     assert (answer.n_params.low is None) == (budgets * sizes < 10)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_members_that_agree_are_not_said_to_differ(seed):
+    runs, _ = additive_sweep(LAW, noise=0.01, budgets=3 + seed % 3, seed=seed)
+    assert not any("disagree" in note for note in EnsembleFitter(bootstrap=200).fit(runs, SIX_ND).notes)
 
 
 def test_says_what_is_missing():

@@ -9,6 +9,7 @@ import pytest
 import published
 from flops_fit_core.data import CostModel, Fit, Runs
 from flops_fit_core.errors import FitError
+from flops_fit_lmfit import additive
 from flops_fit_lmfit.isoflop import IsoFlopFitter
 
 CHINCHILLA = {"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}
@@ -198,6 +199,15 @@ def test_budgets_without_a_usable_minimum_are_left_out_with_their_reason():
     assert found.largest_budget == pytest.approx(1e19)
     alone = fit(good, bootstrap=0)
     assert found.values["c"] == pytest.approx(alone.values["c"], abs=1e-9)
+
+
+def test_runs_of_one_ratio_of_data_to_size_are_no_slices():
+    # Chinchilla's rule at several sizes close to each other: a minimum there would only say D = 20·N again.
+    n = np.repeat(np.geomspace(1e8, 1e10, 5), 4) * np.tile([0.995, 1.0, 1.004, 1.002], 5)
+    noise = 0.003 * np.random.default_rng(0).standard_normal(20)
+    loss = additive.loss({"E": 1.69, "A": 406.4, "B": 410.7, "alpha": 0.34, "beta": 0.28}, n, 20 * n) * np.exp(noise)
+    with pytest.raises(FitError, match="larger models were trained on no less data"):
+        IsoFlopFitter(bootstrap=0).fit(Runs(n_params=n, n_tokens=20 * n, loss=loss), CostModel.six_nd())
 
 
 def test_one_budget_is_refused_and_says_what_is_missing():

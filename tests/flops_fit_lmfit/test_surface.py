@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from typing import Any
 
 import attrs
@@ -150,6 +151,13 @@ def test_constant_data_is_refused_with_the_parameters_it_leaves_open() -> None:
         fit(runs)
 
 
+def test_as_many_runs_as_parameters_can_be_passed_through_and_that_is_said() -> None:
+    runs = sweep(noise=0.01)
+    five = fit(runs.where([0, 9, 17, 25, 34]), bootstrap=0)
+    assert any("5 different points (N, D) for 5 parameters" in note for note in five.notes)
+    assert not any("for 5 parameters" in note for note in fit(runs, bootstrap=0).notes)
+
+
 def test_one_size_is_refused() -> None:
     with pytest.raises(FitError, match="N = 1e\\+08"):
         fit(attrs.evolve(sweep(), n_params=np.full(35, 1e8), budget=None))
@@ -267,6 +275,13 @@ def test_a_fit_survives_json(epoch_240: Runs) -> None:
 
 
 # lmfit
+
+
+def test_a_fit_can_be_pickled() -> None:
+    found = fit(sweep(noise=0.01), bootstrap=20)
+    again = pickle.loads(pickle.dumps(found))
+    assert again == found
+    assert again.predict(1e22) == found.predict(1e22)
 
 
 def test_lmfit_result_is_at_hand() -> None:
