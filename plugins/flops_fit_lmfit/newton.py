@@ -66,12 +66,13 @@ def minimise(objective: Objective, start: Floats, weights: Floats, *, max_steps:
         trial = theta + step
         np.maximum(trial[:, 0], 0.0, out=trial[:, 0])
         f_new, g_new, h_new = objective.derivatives(trial, w)
-        blur = rounding * np.sqrt(
-            2.0 * f
-        )  # what rounding makes of f, which cannot judge a smaller step: the gradient does
-        tiny = promised < blur
-        better = f_new <= f * (1 + 1e-13) + np.where(tiny, blur, 0.0) + small
-        gain = np.where(tiny, 1.0, (f - f_new) / promised)
+        better = f_new <= f * (1 + 1e-13) + small
+        gain = (f - f_new) / promised
+        if not better.all():  # rounding blurs f, which cannot judge a step of less than that: the gradient does
+            blur = rounding * np.sqrt(2.0 * f)
+            by_gradient = ~better & (promised < blur) & (f_new <= f + blur)
+            better |= by_gradient
+            gain[by_gradient] = 1.0
         mu *= np.where(better & (gain > 0.25), np.where(gain > 0.75, 0.1, 1.0), 5.0)
         there = (promised <= TOLERANCE * f + small) & (mu < 1.0)
         decrease = promised / (f + small)
