@@ -196,7 +196,7 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
 
     Args:
         path: CSV or TSV with a header, JSON lines, or JSON as an array of records or as pandas writes it;
-            or a data frame. Nested JSON has dotted names: ``config.n_params``.
+            or a data frame. An object in a cell has dotted names: ``config.n_params``.
         columns: the table's names for the names above: ``{"n_params": "params", "loss": "eval/loss"}``.
         bad_rows: ``"error"``, or ``"drop"`` to leave them out and name them in `Runs.notes`.
 
