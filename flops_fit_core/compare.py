@@ -21,11 +21,12 @@ _JUDGED = ("N_opt", "loss")  # D_opt follows from N_opt and the budget
 
 
 def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Table:
-    """The fits' answers in columns, one row for each budget and quantity, prediction intervals in brackets.
+    """The fits' answers in columns, one row for each budget and quantity, intervals in brackets.
 
-    A fit that averages several stands with its members beside it. The table's notes say where the fits were not fitted to
-    equally many runs, and where the first and another contradict each other at the largest budget that was fitted (the
-    smallest of those asked for where no fit knows it): see `disagreements`.
+    These are prediction intervals where a fit says how wrong its law may be, else of sampling alone. A fit that averages
+    several stands with its members beside it. The table's notes say where the fits were not fitted to equally many runs, and
+    where the first and another contradict each other at the largest budget that was fitted (the smallest of those asked for
+    where no fit knows it): see `disagreements`.
 
     Args:
         fits: of the same runs.
@@ -48,24 +49,28 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
             raise InputError("these fits do not know their largest budget: give budgets=[...]")
         budgets = [largest, 10 * largest, 100 * largest]
     rows, data = [], []
-    shares: dict[str, None] = {}
+    intervals: dict[str, list[str]] = {}
     for budget in budgets:
         answers = [_predict(fit, budget) for fit in fits]
         for quantity, field in _QUANTITIES.items():
             estimates = [None if answer is None else getattr(answer, field) for answer in answers]
             rows.append((si(budget, 5), quantity, *map(_cell, estimates)))
-            shares |= {
-                f"{100 * f.confidence:g} %": None
-                for f, e in zip(fits, estimates, strict=True)
-                if e and e.low is not None
-            }
+            for name, fit, e in zip(names, fits, estimates, strict=True):
+                if e and e.low is not None and name not in (known := intervals.setdefault(_interval(fit), [])):
+                    known.append(name)
             values = {name: None if e is None else e.value for name, e in zip(names, estimates, strict=True)}
             data.append({"compute_budget": float(budget), "quantity": quantity, **values})
     judged = largest or min(budgets, default=None)
     apart = disagreements(fits, judged, names) if judged else []
-    brackets = [f"in brackets: {' and '.join(shares)} prediction intervals"] if shares else []
+    whose = {kind: f"{kind} intervals" + f" ({', '.join(of)})" * (len(intervals) > 1) for kind, of in intervals.items()}
+    brackets = [f"in brackets: {' and '.join(whose.values())}"] if whose else []
     notes = (*brackets, *_different_runs(columns), *apart)
     return Table(head=("C", "quantity", *names), rows=tuple(rows), data=tuple(data), notes=notes)
+
+
+def _interval(fit: Fit) -> str:
+    """What its intervals hold: of a fitter that does not say how wrong its law may be, sampling alone."""
+    return f"{100 * fit.confidence:g} % {'prediction' if fit.model_error else 'sampling'}"
 
 
 def _with_members(fits: Sequence[Fit]) -> dict[str, Fit]:

@@ -80,7 +80,7 @@ class BadCellError(ValueError):
 
 
 def left_out(
-    source: str, places: Sequence[str], faults: Mapping[str, Fault], bad_rows: str, has_status: bool
+    source: str, places: Sequence[str], faults: Mapping[str, Fault], bad_rows: str, stopped: str
 ) -> tuple[str, ...]:
     """The note of the rows that are left out, if there are any.
 
@@ -89,7 +89,7 @@ def left_out(
         places: where each of its rows stood.
         faults: of bad rows, by place.
         bad_rows: ``"error"`` or ``"drop"``.
-        has_status: whether the table has a column ``status``.
+        stopped: what to do about runs that diverged or crashed.
 
     Raises:
         InputError: they are not to be left out, or no row would be left.
@@ -111,7 +111,6 @@ def left_out(
             f"{source}: none of its {len(places)} rows can be used: {listed}.{said} Correct them: "
             f"leaving them all out ({DROP}) would leave none"
         )
-    stopped = "give diverged runs " + ("the status 'diverged'" if has_status else "a column 'status'")
     raise InputError(
         f"{source}: {some} cannot be used: {listed}.{said} Correct them, {stopped}, or leave them all out: {DROP}"
     )

@@ -178,10 +178,25 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 def _nested(name: str, cell: str) -> Any:
     """The object that a cell of CSV spells out, in JSON or as Python prints it (W&B's ``config`` and ``summary``)."""
     if cell.startswith("{") and name not in _WHOLE:
-        for read in (json.loads, ast.literal_eval):
+        for read in (json.loads, _printed):
             with contextlib.suppress(ValueError, SyntaxError, TypeError, RecursionError):
                 return read(cell)
     return cell
+
+
+def _printed(text: str) -> Any:
+    """What Python prints of an object, read again."""
+    return ast.literal_eval(_Literal().visit(ast.parse(text, mode="eval")))
+
+
+class _Literal(ast.NodeTransformer):
+    """``nan``, ``inf`` and ``np.float64(0.5)`` as the numbers that they are, which `ast.literal_eval` does not know."""
+
+    def visit_Name(self, node: ast.Name) -> ast.AST:
+        return ast.Constant(float(node.id)) if node.id in ("nan", "inf") else node
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        return self.visit(node.args[0]) if len(node.args) == 1 else node
 
 
 def _frame(frame: Any) -> Rows:

@@ -39,7 +39,7 @@ _STATUS = {
     **{word: word for word in STATUSES},
     "finished": "done",
     "completed": "done",
-    **dict.fromkeys(("crashed", "killed", "preempted", "running", "error"), "failed"),
+    **dict.fromkeys(("crashed", "killed", "preempted", "preempting", "pending", "running", "error"), "failed"),
 }
 _MISSING = frozenset({"", "nan", "none", "null", "na", "n/a", "<na>", "nat"})
 MAPPING = 'say which is which, as in columns={"n_params": "params", "n_tokens": "tokens", "loss": "eval/loss"}'
@@ -71,7 +71,7 @@ def read_runs(path: Any, columns: Mapping[str, str] | None = None, *, bad_rows: 
     values, faults = _values(rows, names)
     faults |= {place: Fault(what) for place, what in rows.faults.items()}
     faults |= _duplicates(values, rows.places, set(faults))
-    notes = left_out(rows.source, rows.places, faults, bad_rows, "status" in names)
+    notes = left_out(rows.source, rows.places, faults, bad_rows, _stopped_runs(rows, names))
     keep = [i for i, place in enumerate(rows.places) if place not in faults]
     values = {name: [column[i] for i in keep] for name, column in values.items()}
     values.setdefault("label", [rows.places[i] for i in keep])
@@ -122,6 +122,15 @@ def _names(rows: Rows, columns: Mapping[str, str]) -> dict[str, str]:
             f"{rows.source} lacks {' and '.join(missing)}. It has {', '.join(map(repr, rows.header))}: {MAPPING}"
         )
     return names
+
+
+def _stopped_runs(rows: Rows, names: Mapping[str, str]) -> str:
+    """What to do about runs that diverged or crashed."""
+    if "status" in names:
+        return "give diverged runs the status 'diverged'"
+    if "state" in rows.header:
+        return 'map the column that says which runs stopped, columns={"status": "state"}'
+    return "give diverged runs a column 'status'"
 
 
 def _values(rows: Rows, names: Mapping[str, str]) -> tuple[dict[str, list[Any]], dict[str, Fault]]:
@@ -268,7 +277,10 @@ def _budgets(values: dict[str, Any]) -> tuple[str, ...]:
     stated = np.unique(budget[~missing])
     budget[missing], notes = nearest_stated(values["flops"][missing], stated)
     values["budget"] = budget
-    unknown = np.isnan(budget) & ~np.isnan(values["flops"])
+    done = np.array([not _stopped(status) for status in values.get("status", [None] * len(budget))], dtype=bool)
+    unknown = (
+        np.isnan(budget) & ~np.isnan(values["flops"]) & done
+    )  # where a run crashed, its C says nothing of its budget
     if not unknown.any():
         return notes
     clusters = cluster_budgets(values["flops"][unknown], stated=stated)
@@ -277,6 +289,8 @@ def _budgets(values: dict[str, Any]) -> tuple[str, ...]:
         where = f"{' where none is stated' if len(stated) else ''} ({runs_at(values['flops'][unknown])})"
         return (*notes, f"C does not group into budgets{where}: these are no IsoFLOP slices")
     budget[unknown] = clusters.budget
+    if (rest := np.isnan(budget)).any():
+        budget[rest] = nearest_stated(values["flops"][rest], clusters.budget)[0]
     if clusters.doubts:
         warnings.warn(
             f"{clusters}. State budgets in a column 'budget' if this is wrong", UserWarning, stacklevel=_CALLER

@@ -138,7 +138,7 @@ def unfinished(converged: bool, gradient_norm: float) -> tuple[str, ...]:
 
 
 def oddities(fit: AdditiveFit) -> tuple[str, ...]:
-    """A fit at the edge of what the law means, or of what can be said of it."""
+    """A fit at the edge of what the law means."""
     notes = [*unfinished(fit.converged, fit.gradient_norm)]
     if fit.params["E"] <= NOTHING * fit.problem.center[2]:
         notes.append("E is 0, the least it may be: these runs show no irreducible loss")
@@ -146,13 +146,18 @@ def oddities(fit: AdditiveFit) -> tuple[str, ...]:
         if fit.params[exponent] <= FLAT:
             what = "not positive" if fit.params[exponent] <= 0 else "0 but for rounding"
             notes.append(f"{exponent} is {what}: the loss does not fall as {symbol} grows, the fit has no optimum")
-    points = len(np.unique(np.stack([fit.problem.x, fit.problem.y]), axis=1).T)
-    if points == len(NAMES):
-        notes.append(
-            f"{points} different points (N, D) for {len(NAMES)} parameters: the law can pass through all of them, whether it is "
-            "true or not; more runs are needed to judge it"
-        )
     return tuple(notes)
+
+
+def saturated(fit: AdditiveFit) -> tuple[str, ...]:
+    """That there are no more points than parameters, all of them free."""
+    points = np.unique(np.stack([fit.problem.x, fit.problem.y]), axis=1).shape[1]
+    if points > len(NAMES):
+        return ()
+    return (
+        f"{points} different points (N, D) for {len(NAMES)} parameters: the law can pass through all of them, whether it is "
+        "true or not; more runs are needed to judge it",
+    )
 
 
 def _strength(fit: AdditiveFit, chain: Floats) -> tuple[float, float]:

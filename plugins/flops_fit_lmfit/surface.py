@@ -127,6 +127,7 @@ class SurfaceFitter(Selection):
                 *(holdout.grouping(runs) if held else ()),
                 *unidentified,
                 *identify.oddities(found),
+                *(identify.saturated(found) if self.params is None else ()),
                 *about_draws,
                 *outliers.notes(runs),
             ),

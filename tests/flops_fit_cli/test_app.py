@@ -217,7 +217,7 @@ def test_bad_rows_are_left_out_where_it_is_told_to(table, tmp_path):
     assert "leaving them all out (--bad-rows drop) would leave none" in done.stderr
     done = call("fit", some, *NAMES, "--bad-rows", "drop", "--fitter", "surface", "--set", "fitter.bootstrap=0")
     assert done.returncode == 0, done.stderr
-    assert "1 of 21 rows were left out, as they cannot be used: line 22" in done.stdout
+    assert "1 of 21 rows was left out, as it cannot be used: line 22" in done.stdout
     assert "'error', 'drop'" in call("fit", some, "--bad-rows", "skip").stderr
 
 

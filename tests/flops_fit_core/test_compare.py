@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from flops_fit_core.compare import compare, disagreements, names_of
-from flops_fit_core.data import Estimate, Excluded, Fit, Runs
+from flops_fit_core.data import Estimate, Excluded, Fit, ModelError, Runs
 from flops_fit_core.diagnostics import diagnose
 from flops_fit_core.errors import InputError, InputTypeError
 
@@ -87,7 +87,12 @@ def test_what_is_compared_by_hand_says_its_disagreements_too():
     unknown = [attrs.evolve(each, largest_budget=None) for each in apart]
     assert "at 1e19 FLOPs" in compare(unknown, [1e22, 1e19]).notes[-1]
     assert compare([fit()] * 2, [1e20]).notes == ()
-    assert compare([fit(spread=0.05)] * 2, [1e20]).notes == ("in brackets: 90 % prediction intervals",)
+    assert compare([fit(spread=0.05)] * 2, [1e20]).notes == ("in brackets: 90 % sampling intervals",)
+    error = ModelError(loss=0.012, n_params=0.35, source="shipped default")
+    whole = attrs.evolve(fit("two", spread=0.05), model_error=error)
+    assert compare([whole], [1e20]).notes == ("in brackets: 90 % prediction intervals",)
+    both = compare([whole, fit(spread=0.05)], [1e20]).notes[0]
+    assert both == "in brackets: 90 % prediction intervals (two) and 90 % sampling intervals (one)"
 
 
 def test_fits_of_different_runs_say_so():

@@ -64,7 +64,7 @@ def test_many_bad_rows_are_counted_and_none_left_is_an_error(table):
 def test_rows_that_are_left_out_are_said_to_be(table):
     runs = read_runs(table(PLAIN + "3e6,1e8,\n"), bad_rows="drop")
     (note,) = [note for note in runs.notes if "line 4" in note]
-    assert note.endswith("runs.csv: 1 of 3 rows were left out, as they cannot be used: line 4: loss is missing")
+    assert note.endswith("runs.csv: 1 of 3 rows was left out, as it cannot be used: line 4: loss is missing")
 
 
 @pytest.mark.parametrize(("good", "said"), [

@@ -133,6 +133,31 @@ def test_the_frame_of_wandbs_own_export_and_its_csv(tmp_path, as_csv):
     assert runs.label == ("brisk-1", "brisk-2")
 
 
+def test_numbers_that_python_prints_but_does_not_read_as_such_are_read(table):
+    cell = "{'n_params': np.float64(1e6), 'tokens': 2e8, 'loss': 3.5, 'grad': nan, 'steps': [1, -inf]}"
+    names = {"n_params": "run.n_params", "n_tokens": "run.tokens", "loss": "run.loss"}
+    runs = read_runs(table(f'name,run\nbrisk-1,"{cell}"\n'), columns=names)
+    assert (runs.n_params[0], runs.n_tokens[0], runs.loss[0]) == (1e6, 2e8, 3.5)
+    with pytest.raises(InputError, match=r"has no column 'run\.n_params'"):
+        read_runs(table("name,run\nbrisk-1,\"{open('secret').read(): 1}\"\n"), columns=names)
+
+
+def test_a_crashed_run_makes_no_budget_of_its_own(table):
+    rows = "".join(f"{n}e6,{1e9 / n!r},3,finished\n" for n in (1, 2, 4))
+    runs = read_runs(table("n_params,n_tokens,loss,state\n" + rows + "8e6,3e7,,crashed\n8e6,1.26e8,,crashed\n"),
+                     columns={"status": "state"})  # fmt: skip
+    assert runs.budget[:3] == pytest.approx([6e15] * 3)
+    assert np.isnan(runs.budget[3])
+    assert runs.budget[4] == pytest.approx(6e15)
+    assert any(note.startswith("1 budget recovered from C") for note in runs.notes)
+
+
+def test_a_column_of_states_that_is_not_mapped_is_pointed_to(table):
+    text = "n_params,n_tokens,loss,state\n1e6,2e8,3.5,finished\n2e6,1e8,,crashed\n"
+    with pytest.raises(InputError, match=r"line 3: loss is missing\..*columns=\{\"status\": \"state\"\}"):
+        read_runs(table(text))
+
+
 def test_text_that_looks_like_an_object_stays_a_label(table):
     assert read_runs(table("n_params,n_tokens,loss,label\n1e6,2e8,3.5,{'a': 1}\n")).label == ("{'a': 1}",)
 
