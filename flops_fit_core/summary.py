@@ -22,6 +22,8 @@ _MEANINGS = {
     "bias": "mean relative error of the loss, with its sign",
     "regret": "relative excess loss at the predicted N",
     "log_n_error": "mean absolute error of ln N_opt: the loss hardly depends on N near its minimum",
+    "origins": "times it was fitted, each to the budgets up to another one",
+    "budgets": "predicted in all, above those",
 }
 """Of the hold-out errors whose names `flops_fit_core` knows; another fitter's own stand by their names."""
 
@@ -155,13 +157,10 @@ def _hold_out(errors: Mapping[str, float]) -> list[str]:
     if not errors:
         return ["hold-out: none (not possible with these runs, not asked for, or not offered by this fitter)"]
     return ["hold-out (fitted below a budget, predicted above it):"] + [
-        f"  {name}: {value:g}" if float(value).is_integer() else f"  {name}: {digits(value)}{_meaning(name)}"
+        f"  {name}: {f'{value:g}' if float(value).is_integer() else digits(value)}"
+        + (f" ({_MEANINGS[name]})" if name in _MEANINGS else "")
         for name, value in errors.items()
     ]
-
-
-def _meaning(name: str) -> str:
-    return f" ({_MEANINGS[name]})" if name in _MEANINGS else ""
 
 
 def _members(fit: Fit) -> list[str]:

@@ -103,7 +103,8 @@ def in_words(weight: float, frontier: Sequence[Held], surface: Sequence[Held]) -
     errors = [f"{100 * math.sqrt(square):.2g} %" for square in (own.frontier, own.surface)]
     return (
         f"the answer is {100 * weight:.0f} % that of 'frontier' and {100 * (1 - weight):.0f} % that of 'surface': their own "
-        f"errors in {own.held} forecast{'s' * (own.held > 1)} of held-out budgets are {errors[0]} and {errors[1]}",
+        f"errors in {own.held} forecast{'s' * (own.held > 1)} of held-out budgets, less what both miss alike, are {errors[0]} and "
+        f"{errors[1]}",
     )
 
 

@@ -127,7 +127,9 @@ def test_an_answer_says_how_much_of_it_is_whose(wide):
     assert 0.01 < weight < 0.99
     (note,) = [note for note in wide.notes if note.startswith("the answer is")]
     shares = f"{100 * weight:.0f} % that of 'frontier' and {100 - 100 * weight:.0f} % that of 'surface'"
-    assert note.startswith(f"the answer is {shares}: their own errors in 6 forecasts of held-out budgets are ")
+    assert note.startswith(
+        f"the answer is {shares}: their own errors in 6 forecasts of held-out budgets, less what both miss alike, are "
+    )
     # Shown are the origins with four budgets; the one with three counts in the weights alone.
     assert wide.hold_out["budgets"] == 3
 

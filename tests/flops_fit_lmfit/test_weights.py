@@ -85,8 +85,8 @@ def test_weights_are_said_with_the_errors_that_they_follow_from():
     odds = ODDS * (errors[1] / errors[0]) ** 4
     assert frontier_weight(f, s) == pytest.approx(odds / (odds + 1))
     assert in_words(frontier_weight(f, s), f, s) == (
-        "the answer is 92 % that of 'frontier' and 8 % that of 'surface': their own errors in 1 forecast of held-out budgets "
-        "are 1.1 % and 1.8 %",
+        "the answer is 92 % that of 'frontier' and 8 % that of 'surface': their own errors in 1 forecast of held-out budgets, "
+        "less what both miss alike, are 1.1 % and 1.8 %",
     )
     unknown = _held(0.01, 0.01, spread=math.nan)
     assert in_words(frontier_weight(f, unknown), f, unknown) == (NO_JUDGE,)
