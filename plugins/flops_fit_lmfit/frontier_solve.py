@@ -100,6 +100,7 @@ def solve(
     sigma: float | None = None,
     settled: float = 1e-5,
     starts: int | None = None,
+    near: Mapping[str, float] | None = None,
 ) -> Solution:
     """Fit the frontier law with Huber's delta and the priors in units of sigma.
 
@@ -114,10 +115,13 @@ def solve(
         settled: relative change of sigma that ends that.
         starts: how many points to start from, the additive fit first; ``None``: all five. Priors without weights leave
             one valley, so that two will do.
+        near: E, K, gamma, n0, a, p, q of a law to start from instead, such as that of nearly the same runs.
     """
     objective = FrontierObjective(n=n, c=c, loss=loss)
     weights = run_weights(c, weight_power)
-    theta = _starts(objective, additive)[:starts]
+    theta = _near(objective, near) if near else None
+    theta = _starts(objective, additive)[:starts] if theta is None else theta
+    many = len(theta) > 1
     known = sigma
     sigma = scatter(objective.residuals(theta[:1])[0]) if known is None else known
     if errors is not None:
@@ -126,11 +130,11 @@ def solve(
     for round_ in range(_ROUNDS):
         mean, precision = _prior(priors, prior_strength * sigma**2)
         objective = attrs.evolve(objective, delta=TUNING * sigma, mean=mean, precision=precision)
-        theta, value = descend(objective, theta, weights, _FIRST_STEPS if round_ == 0 else _STEPS)
+        theta, value = descend(objective, theta, weights, _FIRST_STEPS if many and round_ == 0 else _STEPS)
         valleys = _distinct(value)[:2]  # the best first
         theta = theta[valleys]
         found = scatter(objective.residuals(theta[:1])[0]) if known is None else known
-        if round_ > 0 and abs(found - sigma) <= settled * sigma:
+        if not (many and round_ == 0) and abs(found - sigma) <= settled * sigma:
             break
         # The median jumps from run to run and may cycle between two: half steps end that.
         sigma = found if round_ < _ROUNDS // 2 else math.sqrt(sigma * found)
@@ -206,6 +210,13 @@ def _prior(priors: Mapping[str, tuple[float, float]] | None, variance: float) ->
     mean = np.array([known[name][0] if name in known else 0.0 for name in COORDINATES])
     precision = np.array([variance / known[name][1] ** 2 if name in known else 0.0 for name in COORDINATES])
     return mean, precision
+
+
+def _near(objective: FrontierObjective, law: Mapping[str, float]) -> Floats | None:
+    """Coordinates of a law, (1, 7); ``None`` where it has none, as its E has vanished."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        theta = objective.theta(law)
+    return theta[None] if np.isfinite(theta).all() else None
 
 
 def _starts(objective: FrontierObjective, additive: Mapping[str, float]) -> Floats:

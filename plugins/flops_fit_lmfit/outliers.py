@@ -83,6 +83,7 @@ class Outliers:
         sigma: the residuals' robust sigma.
         beyond: what the runs' own standard errors add to it in quadrature, shape (k,).
         low: True where a run that is not marked is as far below the law, shape (k,).
+        law: parameters of the frontier law that judged; empty where nothing did.
     """
 
     mask: NDArray[np.bool_]
@@ -90,6 +91,7 @@ class Outliers:
     sigma: float
     beyond: Floats
     low: NDArray[np.bool_]
+    law: Mapping[str, float] = attrs.field(factory=dict)
 
     @classmethod
     def none(cls, runs: int) -> Outliers:
@@ -167,7 +169,7 @@ def find_outliers(
     if not 0.0 < of_slices < found.sigma:
         return found
     looks = (rule.without_worst(found), *rule.without_ends())
-    others = [rule.settle(used, found.sigma) for used in looks if used.sum() >= FEWEST]
+    others = [rule.settle(used, found) for used in looks if used.sum() >= FEWEST]
     best = min(others, key=lambda other: other.sigma, default=found)
     return best if rule.explains(best, found) else found
 
@@ -190,28 +192,37 @@ class _Rule:
         """Scatter of the kept runs' excess about their budgets' own curves; 0 where no budget has enough of them."""
         return slice_scatter(np.log(self.n[kept]), excess[kept], self.budget[kept]) or 0.0
 
-    def judge(self, used: NDArray[np.bool_], before: float | None = None) -> Outliers:
+    def judge(self, used: NDArray[np.bool_], before: Outliers | None = None) -> Outliers:
         """Every run by the law of the `used` ones; sigma is that of the runs that are not marked, at first of those.
 
-        Where a sigma held `before`, the law is fitted by it, and marked is what is bad by both.
+        Where another law judged `before`, this one is fitted by its sigma, and marked is what is bad by both sigmas.
         """
-        n, c, loss = self.n[used], self.c[used], self.loss[used]
+        least = 0.0 if before is None else before.sigma
         law = solve(
-            n, c, loss, self.start, prior_strength=1.0, weight_power=0.0, sigma=before, settled=SETTLED, starts=2
-        )
-        excess = np.log(self.loss / frontier_law.loss(law.params, self.n, self.c))
+            self.n[used],
+            self.c[used],
+            self.loss[used],
+            self.start,
+            prior_strength=1.0,
+            weight_power=0.0,
+            sigma=before and before.sigma,
+            settled=SETTLED,
+            starts=2,
+            near=before and before.law,
+        ).params
+        excess = np.log(self.loss / frontier_law.loss(law, self.n, self.c))
         distance = self._distance(excess)
         mask = ~used
         for _ in range(ROUNDS):
             sigma = scatter(excess[~mask])
-            marked = self._mark(distance, max(sigma, before or 0.0))
+            marked = self._mark(distance, max(sigma, least))
             if np.array_equal(marked, mask):
                 break
             mask = marked
         sigma = max(sigma, SHARE * self.of_slices(excess, ~mask))
-        mask = self._mark(distance, max(sigma, before or 0.0))
+        mask = self._mark(distance, max(sigma, least))
         low = ~mask & (excess < -self.limit * np.hypot(sigma, self.beyond))
-        return Outliers(mask=mask, excess=excess, sigma=sigma, beyond=self.beyond, low=low)
+        return Outliers(mask=mask, excess=excess, sigma=sigma, beyond=self.beyond, low=low, law=law)
 
     def _distance(self, excess: Floats) -> Floats:
         """How far from the law a run is on the side, or the sides, that can be bad."""
@@ -221,14 +232,14 @@ class _Rule:
         """`mark` by this rule's limits."""
         return mark(distance / np.hypot(sigma, self.beyond), self.budget, threshold=self.limit, most=self.most)
 
-    def settle(self, used: NDArray[np.bool_], before: float) -> Outliers:
+    def settle(self, used: NDArray[np.bool_], before: Outliers) -> Outliers:
         """Marks that stay when the law is fitted again to the runs that they leave, from the law of the `used` ones on.
 
-        `before` is the sigma of the fit before.
+        `before` is what judged first.
         """
         found = self.judge(used, before)
         for _ in range(ROUNDS):
-            again = self.judge(~found.mask, found.sigma)
+            again = self.judge(~found.mask, found)
             if np.array_equal(again.mask, found.mask):
                 break
             found = again
