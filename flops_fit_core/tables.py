@@ -93,7 +93,7 @@ def _names(rows: Rows, columns: Mapping[str, str]) -> dict[str, str]:
             )
         if not isinstance(written, str):
             raise InputTypeError(
-                f"columns: {name!r} is {written!r}, a {type(written).__name__}: give the table's own name as text, such as "
+                f"columns: {name!r} is {written!r} ({type(written).__name__}): give the table's own name as text, such as "
                 f"{name!r}: 'loss'. It has {', '.join(map(repr, rows.header))}"
             )
         if written not in rows.header:

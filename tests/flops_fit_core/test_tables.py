@@ -163,8 +163,8 @@ def test_text_that_looks_like_an_object_stays_a_label(table):
 
 
 @pytest.mark.parametrize(("columns", "says"), [
-    ({"loss": 0}, "'loss' is 0, a int: give the table's own name as text"),
-    ({"loss": None}, "'loss' is None, a NoneType: give"),
+    ({"loss": 0}, "'loss' is 0 (int): give the table's own name as text"),
+    ({"loss": None}, "'loss' is None (NoneType): give"),
 ])  # fmt: skip
 def test_a_column_named_by_no_text_is_refused(table, columns, says):
     with pytest.raises(InputTypeError, match=re.escape(says)):
