@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from flops_fit_core.clusters import cluster_budgets, nearest_stated
+from flops_fit_core.clusters import cluster_budgets, merge_rounding, nearest_stated
 from flops_fit_core.data import Runs
 from flops_fit_core.errors import FitError
 from flops_fit_core.text import si
@@ -46,7 +46,7 @@ def budgets_of(runs: Runs, *, bands: bool = True) -> tuple[NDArray[np.float64], 
     budget[~known], given = nearest_stated(flops_of(runs)[~known], stated[known])
     known = np.isfinite(budget) & (budget > 0)
     if known.all():
-        return _merge_rounding(budget), given
+        return merge_rounding(budget), given
     flops = flops_of(runs)[~known]
     clusters = cluster_budgets(flops, stated=np.unique(budget[known]))
     if clusters.grouped():
@@ -62,12 +62,12 @@ def budgets_of(runs: Runs, *, bands: bool = True) -> tuple[NDArray[np.float64], 
             "without budgets there is no minimum over sizes to see. State them in a column 'budget', or fit 'ensemble' or "
             "'surface', which need none"
         )
-    return _merge_rounding(budget), (*given, note)
+    return merge_rounding(budget), (*given, note)
 
 
 def _stated(stated: NDArray[np.float64]) -> tuple[NDArray[np.float64], tuple[str, ...]]:
     """Budgets as the table states them; their clusters where it states each run's own C, and what to say of that."""
-    budget = _merge_rounding(stated)
+    budget = merge_rounding(stated)
     clusters = cluster_budgets(budget)
     own = len(clusters.clusters) < len(np.unique(budget)) and _mostly_alone(budget) and clusters.grouped()
     if not own:
@@ -87,13 +87,3 @@ def _bands(flops: NDArray[np.float64]) -> NDArray[np.float64]:
     band = np.floor(np.log2(flops.max() / flops)).astype(int)
     log_c = np.bincount(band, np.log(flops)) / np.maximum(np.bincount(band), 1)
     return np.asarray(np.exp(log_c[band]))
-
-
-def _merge_rounding(budget: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give budgets that differ by less than one part in 1e6 (printed and read again) one value."""
-    order = np.argsort(budget, kind="stable")
-    steps = np.diff(np.log(budget[order]), prepend=np.log(budget[order[:1]]))
-    group = np.cumsum(steps > 1e-6)
-    merged = np.empty_like(budget)
-    merged[order] = budget[order][np.searchsorted(group, group)]
-    return merged

@@ -137,6 +137,16 @@ def cluster_budgets(flops: ArrayLike, tolerance: float = TOLERANCE, stated: Coll
     return BudgetClusters(budget=budget, tolerance=tolerance, clusters=clusters, doubts=doubts)
 
 
+def merge_rounding(budget: Floats) -> Floats:
+    """Give budgets that differ by less than one part in 1e6 (printed and read again) one value."""
+    order = np.argsort(budget, kind="stable")
+    steps = np.diff(np.log(budget[order]), prepend=np.log(budget[order[:1]]))
+    group = np.cumsum(steps > 1e-6)
+    merged = np.empty_like(budget)
+    merged[order] = budget[order][np.searchsorted(group, group)]
+    return merged
+
+
 def _doubts(
     clusters: tuple[tuple[float, float, float, int], ...], stated: Collection[float], tolerance: float
 ) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from flops_fit_core.data.fit import Estimate, Fit, Prediction
@@ -49,28 +49,30 @@ def compare(fits: Sequence[Fit], budgets: Sequence[float] | None = None) -> Tabl
             raise InputError("these fits do not know their largest budget: give budgets=[...]")
         budgets = [largest, 10 * largest, 100 * largest]
     rows, data = [], []
-    intervals: dict[str, list[str]] = {}
+    bracketed: set[str] = set()
     for budget in budgets:
         answers = [_predict(fit, budget) for fit in fits]
         for quantity, field in _QUANTITIES.items():
             estimates = [None if answer is None else getattr(answer, field) for answer in answers]
             rows.append((si(budget, 5), quantity, *map(_cell, estimates)))
-            for name, fit, e in zip(names, fits, estimates, strict=True):
-                if e and e.low is not None and name not in (known := intervals.setdefault(_interval(fit), [])):
-                    known.append(name)
+            bracketed |= {name for name, e in zip(names, estimates, strict=True) if e and e.low is not None}
             values = {name: None if e is None else e.value for name, e in zip(names, estimates, strict=True)}
             data.append({"compute_budget": float(budget), "quantity": quantity, **values})
     judged = largest or min(budgets, default=None)
     apart = disagreements(fits, judged, names) if judged else []
-    whose = {kind: f"{kind} intervals" + f" ({', '.join(of)})" * (len(intervals) > 1) for kind, of in intervals.items()}
-    brackets = [f"in brackets: {' and '.join(whose.values())}"] if whose else []
-    notes = (*brackets, *_different_runs(columns), *apart)
+    notes = (*_brackets(columns, bracketed), *_different_runs(columns), *apart)
     return Table(head=("C", "quantity", *names), rows=tuple(rows), data=tuple(data), notes=notes)
 
 
-def _interval(fit: Fit) -> str:
-    """What its intervals hold: of a fitter that does not say how wrong its law may be, sampling alone."""
-    return f"{100 * fit.confidence:g} % {'prediction' if fit.model_error else 'sampling'}"
+def _brackets(columns: Mapping[str, Fit], bracketed: Collection[str]) -> list[str]:
+    """What stands in brackets: of a fit that does not say how wrong its law may be, the sampling interval alone."""
+    kinds: dict[str, list[str]] = {}
+    for name, fit in columns.items():
+        if name in bracketed:
+            kind = f"{100 * fit.confidence:g} % {'prediction' if fit.model_error else 'sampling'} intervals"
+            kinds.setdefault(kind, []).append(name)
+    whose = [kind + f" ({', '.join(names)})" * (len(kinds) > 1) for kind, names in kinds.items()]
+    return [f"in brackets: {' and '.join(whose)}"] if whose else []
 
 
 def _with_members(fits: Sequence[Fit]) -> dict[str, Fit]:

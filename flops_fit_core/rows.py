@@ -196,7 +196,8 @@ class _Literal(ast.NodeTransformer):
         return ast.Constant(float(node.id)) if node.id in ("nan", "inf") else node
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
-        return self.visit(node.args[0]) if len(node.args) == 1 else node
+        is_number = ast.unparse(node.func).startswith(("np.", "numpy.")) and len(node.args) == 1
+        return self.visit(node.args[0]) if is_number else node
 
 
 def _frame(frame: Any) -> Rows:

@@ -278,9 +278,7 @@ def _budgets(values: dict[str, Any]) -> tuple[str, ...]:
     budget[missing], notes = nearest_stated(values["flops"][missing], stated)
     values["budget"] = budget
     done = np.array([not _stopped(status) for status in values.get("status", [None] * len(budget))], dtype=bool)
-    unknown = (
-        np.isnan(budget) & ~np.isnan(values["flops"]) & done
-    )  # where a run crashed, its C says nothing of its budget
+    unknown = np.isnan(budget) & ~np.isnan(values["flops"]) & done  # a crashed run's C says nothing of its budget
     if not unknown.any():
         return notes
     clusters = cluster_budgets(values["flops"][unknown], stated=stated)

@@ -13,6 +13,7 @@ import attrs
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from flops_fit_core.clusters import merge_rounding
 from flops_fit_core.errors import InputError
 from flops_fit_core.text import si
 
@@ -230,8 +231,9 @@ class Runs:
         """How many runs, from where to where, and which columns; the arrays are in the columns."""
         usable = self.usable()
         parts = [f"{len(self)} runs" if usable.all() else f"{len(self)} runs, {int(usable.sum())} of them usable"]
-        if self.budget is not None and (budgets := np.unique(self.budget[usable & np.isfinite(self.budget)])).size:
-            count = 1 + int((np.diff(np.log(budgets)) > 1e-6).sum())  # printed and read again, one may differ a little
+        if self.budget is not None and (known := usable & np.isfinite(self.budget)).any():
+            budgets = np.unique(merge_rounding(self.budget[known]))
+            count = len(budgets)
             parts.append(f"{count} budget{'s' * (count > 1)} {_range(budgets)}")
         if usable.any():
             columns = {"N": self.n_params, "D": self.n_tokens, "loss": self.loss}

@@ -125,11 +125,12 @@ def _counts(excluded: tuple[Excluded, ...], total: int) -> tuple[str, ...]:
 
 
 def _too_exact(runs: Runs) -> tuple[str, ...]:
-    """The runs whose standard errors are too small to count as what they are."""
-    return (*_of_nothing(runs), *_raised(runs))
+    """The runs whose standard errors are too small to count as what they are, or nothing at all."""
+    return (*_exact(runs), *_raised(runs))
 
 
-def _of_nothing(runs: Runs) -> tuple[str, ...]:
+def _exact(runs: Runs) -> tuple[str, ...]:
+    """The runs whose standard error is 0."""
     if runs.loss_stderr is None or not (runs.loss_stderr == 0).any():
         return ()
     names = [runs.name(int(row)) for row in np.flatnonzero(runs.loss_stderr == 0)]
@@ -137,6 +138,7 @@ def _of_nothing(runs: Runs) -> tuple[str, ...]:
 
 
 def _raised(runs: Runs) -> tuple[str, ...]:
+    """The runs whose standard error counts as larger than it is."""
     relative, absolute = (StandardErrors.of(runs.loss_stderr, loss) for loss in (runs.loss, 1.0))
     if relative is None or absolute is None:
         return ()

@@ -138,8 +138,9 @@ def test_numbers_that_python_prints_but_does_not_read_as_such_are_read(table):
     names = {"n_params": "run.n_params", "n_tokens": "run.tokens", "loss": "run.loss"}
     runs = read_runs(table(f'name,run\nbrisk-1,"{cell}"\n'), columns=names)
     assert (runs.n_params[0], runs.n_tokens[0], runs.loss[0]) == (1e6, 2e8, 3.5)
-    with pytest.raises(InputError, match=r"has no column 'run\.n_params'"):
-        read_runs(table("name,run\nbrisk-1,\"{open('secret').read(): 1}\"\n"), columns=names)
+    for no_number in (cell.replace("np.float64", "timedelta"), "{open('secret').read(): 1}"):
+        with pytest.raises(InputError, match=r"has no column 'run\.n_params'"):
+            read_runs(table(f'name,run\nbrisk-1,"{no_number}"\n'), columns=names)
 
 
 def test_a_crashed_run_makes_no_budget_of_its_own(table):
